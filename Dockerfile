@@ -1,0 +1,18 @@
+FROM node:24-slim
+
+ENV NODE_ENV=production HOST=0.0.0.0 DATA_DIR=/data
+WORKDIR /app
+
+COPY package.json package-lock.json ./
+# The image brings Node, so the one among the packages may go.
+RUN npm ci --omit=dev && npm cache clean --force && rm -rf node_modules/node-linux-*
+
+COPY . .
+# A named volume takes its owner from the folder that it is mounted over.
+RUN install -d -o node -g node /data /uploads
+
+USER node
+EXPOSE 3000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 3000}/readyz`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+CMD ["node", "bin/community.js", "serve"]

@@ -1,0 +1,55 @@
+import {isRefusal, type Refusal, refusal} from '../domain/event.ts'
+import type {IdentityHash} from '../domain/identity.ts'
+import type {User, UserId} from '../domain/user.ts'
+import type {KeyStore} from '../keys/keyStore.ts'
+import type {CommandContext, Execute} from './execute.ts'
+import {accessFold, accessStream, identityFold, identityStream, userFold, userStream} from './streams.ts'
+
+/** Compares with bcrypt; with null it compares with a hash of nothing, so that it takes as long and says no. */
+type ComparePassword = (password: string, hash: string | null) => Promise<boolean>
+
+/**
+ * By address and password: one comparison, whoever it is. At an address that nobody has verified, the newest attempt's
+ * password tells apart who registered it (and may have the mail sent again) from everybody else.
+ */
+export const logIn = async (
+  {
+    execute,
+    keys,
+    openAttempts,
+    comparePassword,
+  }: {
+    execute: Execute
+    keys: KeyStore
+    openAttempts: (identity: IdentityHash) => Promise<{userId: UserId; hasPassword: boolean}[]>
+    comparePassword: ComparePassword
+  },
+  {email, password}: {email: string; password: string},
+  context: Omit<CommandContext, 'name' | 'actor'>,
+): Promise<{userId: UserId; position: bigint} | (Refusal & {attempt?: UserId})> => {
+  const identity = keys.identityHash('email', email)
+  const {state: owner} = await execute.load(identityStream(identity), identityFold, {fresh: true})
+  const userId =
+    owner.kind === 'claimed'
+      ? (owner.userId as UserId)
+      : (await openAttempts(identity)).find(({hasPassword}) => hasPassword)?.userId
+  const user: User = userId ? (await execute.load(userStream(userId), userFold, {fresh: true})).state : userFold.initial
+  const matches = await comparePassword(password, user.kind === 'none' ? null : user.passwordHash)
+  if (!matches || user.kind === 'none') return refusal({refused: 'WRONG_CREDENTIALS'})
+  if (owner.kind !== 'claimed') return {...refusal({refused: 'NOT_VERIFIED'}), attempt: user.userId}
+  return signIn(execute, user.userId, 'password', {...context, name: 'logIn'})
+}
+
+/** Writes down that a person signed in. */
+export const signIn = async (
+  execute: Execute,
+  userId: UserId,
+  by: 'password' | 'verification',
+  context: Omit<CommandContext, 'actor'>,
+): Promise<{userId: UserId; position: bigint}> => {
+  const signedIn = await execute.execute(accessStream(userId), accessFold, {...context, actor: userId}, () => [
+    {type: 'SignedIn', data: {userId, by}},
+  ])
+  if (isRefusal(signedIn)) throw new Error('signing in was refused by the access stream')
+  return {userId, position: signedIn.position!}
+}

@@ -1,0 +1,99 @@
+import {setTimeout as pause} from 'node:timers/promises'
+import {Client} from 'pg'
+
+export type Connection = {
+  /** The connected client; connects where there is none, and throws what the attempt threw. */
+  client(): Promise<Client>
+  /** Drops a client whose state is in doubt. What it still had to answer is rejected. */
+  drop(): void
+  close(): Promise<void>
+}
+
+/** One connection that is opened when it is first wanted, and opened again after it was lost. `prepare` runs on each new one. */
+export const reconnecting = (
+  connectionString: string,
+  applicationName: string,
+  prepare: (client: Client) => Promise<unknown> = async () => {},
+  onLost: () => void = () => {},
+): Connection => {
+  let current: Promise<Client> | null = null
+  let raw: Client | null = null
+  let closed = false
+
+  const forget = (client: Client) => {
+    if (raw !== client) return
+    raw = null
+    current = null
+    onLost()
+  }
+
+  const open = async (): Promise<Client> => {
+    const client = new Client({
+      connectionString,
+      application_name: applicationName,
+      connectionTimeoutMillis: 3_000,
+      keepAlive: true,
+    })
+    raw = client
+    client.on('error', () => forget(client))
+    client.on('end', () => forget(client))
+    try {
+      await client.connect()
+      await prepare(client)
+      return client
+    } catch (error) {
+      if (raw === client) {
+        raw = null
+        current = null
+      }
+      void client.end().catch(() => {})
+      throw error
+    }
+  }
+
+  return {
+    client: () => {
+      if (closed) return Promise.reject(new Error('the connection is closed'))
+      current ??= open()
+      return current
+    },
+    drop: () => {
+      const client = raw
+      if (!client) return
+      forget(client)
+      destroy(client)
+    },
+    close: async () => {
+      closed = true
+      const client = raw
+      raw = null
+      current = null
+      if (client)
+        await Promise.race([
+          client.end().catch(() => {}),
+          pause(1_000, undefined, {ref: false}).then(() => destroy(client)),
+        ])
+    },
+  }
+}
+
+/** Ends the socket without asking the server, which may no longer answer. */
+const destroy = (client: Client) => {
+  const {connection} = client as unknown as {connection: {stream: {destroy(): void}}}
+  connection.stream.destroy()
+}
+
+/** Rejects with the error where `work` takes longer; `work` itself goes on, so the caller drops its connection. */
+export const within = async <T>(ms: number, work: Promise<T>, error: () => Error): Promise<T> => {
+  const timer = new AbortController()
+  const late = pause(ms, undefined, {signal: timer.signal}).then(
+    () => Promise.reject(error()),
+    () => new Promise<never>(() => {}),
+  )
+  work.catch(() => {})
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    timer.abort()
+  }
+}

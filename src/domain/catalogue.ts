@@ -1,0 +1,29 @@
+import {type AccessEvent, SignedIn} from './access.ts'
+import {type ChatEvent, MessageSent} from './chat.ts'
+import type {EventType} from './event.ts'
+import {HistoryBegan, type HistoryEvent} from './history.ts'
+import {IdentityClaimed, type IdentityEvent} from './identity.ts'
+import {PostCreated, type PostEvent} from './post.ts'
+import {InvitationDeclined, RoomCreated, type RoomEvent, UserInvited, UserJoined, UserLeft} from './room.ts'
+import {type UserEvent, UserRegistered, UserVerified, VerificationRequested} from './user.ts'
+
+export type DomainEvent = AccessEvent | ChatEvent | HistoryEvent | IdentityEvent | PostEvent | RoomEvent | UserEvent
+
+/** Every event type there is. The codec knows no other. */
+export const catalogue: ReadonlyMap<string, EventType> = new Map(
+  [
+    HistoryBegan,
+    IdentityClaimed,
+    UserRegistered,
+    VerificationRequested,
+    UserVerified,
+    SignedIn,
+    PostCreated,
+    RoomCreated,
+    UserInvited,
+    UserJoined,
+    UserLeft,
+    InvitationDeclined,
+    MessageSent,
+  ].map((type) => [type.type, type as unknown as EventType]),
+)

@@ -1,0 +1,51 @@
+import {createHash, timingSafeEqual} from 'node:crypto'
+import type {Request} from 'express'
+import type {Pool} from 'pg'
+import type {Actor, Provider, UserId} from '../domain/user.ts'
+import {findUser} from '../projections/users.ts'
+import {ApiError} from './errors.ts'
+
+/** Who asks: a signed-in person, or a bot. */
+export type Person = Actor & {provider: Provider; email: string | null}
+
+const BOT_ID = /^[a-z0-9_-]{1,32}$/
+
+/** A bot: whoever brings the token. Null where the token is wrong or there are no bots. Throws INVALID for a wrong id or name. */
+export const botOf = (
+  expected: string | null,
+  {botToken, botId = 'bot', botName}: {botToken: string; botId?: string | undefined; botName?: string | undefined},
+): Person | null => {
+  if (expected === null || !sameToken(botToken, expected)) return null
+  const name = botName ?? botId
+  if (!BOT_ID.test(botId)) throw invalidBot('botId', 'must be 1 to 32 of a-z, 0-9, _ and -')
+  if (name.length === 0 || [...name].length > 50 || !name.isWellFormed() || name.includes('\0')) {
+    throw invalidBot('botName', 'must have 1 to 50 characters')
+  }
+  const userId = `bot_${botId}` as UserId
+  return {userId, username: name, isBot: true, identity: null, provider: 'email', email: null}
+}
+
+const invalidBot = (path: string, message: string) => new ApiError('INVALID', {issues: [{path, message}]})
+
+/** By digest, so that neither length nor content of the right one can be told from the time. */
+const sameToken = (given: string, expected: string): boolean =>
+  timingSafeEqual(createHash('sha256').update(given).digest(), createHash('sha256').update(expected).digest())
+
+/** The person of this session, if there still is one. */
+export const personOf = async (pool: Pool, userId: UserId): Promise<Person | null> => {
+  const user = await findUser(pool, userId)
+  return user && {...user, isBot: false}
+}
+
+/** Who sends this request: a bot by its bearer token, else the session's person. Throws NOT_SIGNED_IN. */
+export const callerOf = async (req: Request, pool: Pool, botToken: string | null): Promise<Person> => {
+  const bearer = /^Bearer (.+)$/i.exec(req.get('authorization') ?? '')?.[1]
+  const person =
+    bearer !== undefined
+      ? botOf(botToken, {botToken: bearer, botId: req.get('x-bot-id')})
+      : req.session?.userId
+        ? await personOf(pool, req.session.userId)
+        : null
+  if (!person) throw new ApiError('NOT_SIGNED_IN')
+  return person
+}

@@ -1,0 +1,67 @@
+import {isIPv6} from 'node:net'
+import type {Pool} from 'pg'
+import {type RateLimiterAbstract, RateLimiterMemory, RateLimiterPostgres, RateLimiterRes} from 'rate-limiter-flexible'
+import type {Config} from '../config.ts'
+import {ApiError} from './errors.ts'
+
+export const LIMITS_DDL = `
+CREATE SCHEMA IF NOT EXISTS state;
+CREATE TABLE IF NOT EXISTS state.limits (key text PRIMARY KEY, points integer NOT NULL DEFAULT 0, expire bigint);
+`
+
+/** Counts one use and throws RATE_LIMITED, with the time to wait, where it is one too many. */
+export type Limit = (key: string) => Promise<void>
+export type Limits = {mails: Limit; logins: Limit; writes: Limit; messages: Limit}
+
+/** Mails are counted in Postgres, for all nodes and over restarts; the rest by each node, for a minute, in memory. */
+export const openLimits = (pool: Pool, config: Config['limits']): Limits => {
+  const minute = (points: number, keyPrefix: string): Limit =>
+    limit(points, () => new RateLimiterMemory({points, duration: 60, keyPrefix}))
+  return {
+    mails: limit(
+      config.mailsPerIp,
+      () =>
+        new RateLimiterPostgres({
+          storeClient: pool,
+          points: config.mailsPerIp,
+          duration: 24 * 3600,
+          keyPrefix: 'mails',
+          schemaName: 'state',
+          tableName: 'limits',
+          tableCreated: true,
+        }),
+    ),
+    logins: minute(config.loginsPerMinute, 'logins'),
+    writes: minute(config.writesPerMinute, 'writes'),
+    messages: minute(config.messagesPerMinute, 'messages'),
+  }
+}
+
+const limit = (points: number, open: () => RateLimiterAbstract): Limit => {
+  if (points === 0) return async () => {}
+  const limiter = open()
+  return async (key) => {
+    try {
+      await limiter.consume(key)
+    } catch (error) {
+      if (!(error instanceof RateLimiterRes)) throw error
+      throw new ApiError('RATE_LIMITED', {}, Math.max(1, Math.ceil(error.msBeforeNext / 1000)))
+    }
+  }
+}
+
+/** What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, which is what one customer gets. */
+export const clientNetwork = (ip: string): string => {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)
+  if (mapped) return mapped[1]!
+  if (!isIPv6(ip)) return ip
+  const [head = '', tail] = ip.split('%')[0]!.split('::')
+  const left = head === '' ? [] : head.split(':')
+  const right = tail === undefined || tail === '' ? [] : tail.split(':')
+  const groups =
+    tail === undefined ? left : [...left, ...Array(Math.max(0, 8 - left.length - right.length)).fill('0'), ...right]
+  return `${groups
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`
+}

@@ -1,0 +1,31 @@
+import type {Pool} from 'pg'
+import type {Logger} from 'pino'
+import type {Execute} from '../commands/execute.ts'
+import type {SendVerification} from '../commands/registerUser.ts'
+import type {FindNonce} from '../commands/sendMessage.ts'
+import type {Config} from '../config.ts'
+import type {UserId} from '../domain/user.ts'
+import type {KeyStore} from '../keys/keyStore.ts'
+import type {EventLog} from '../log/eventLog.ts'
+import type {Tail} from '../log/tail.ts'
+import type {Applied} from '../projections/applied.ts'
+import type {Limits} from './limits.ts'
+import type {Sessions} from './sessions.ts'
+
+/** What the routes work with; the composition root makes it. */
+export type Parts = {
+  config: Config
+  pool: Pool
+  log: EventLog
+  tail: Tail
+  applied: Applied
+  execute: Execute
+  findNonce: FindNonce
+  keys: KeyStore
+  mail: SendVerification
+  sessions: Sessions
+  limits: Limits
+  /** The newest position that this node has acknowledged or shown to the person over a socket. */
+  shownTo: (userId: UserId) => bigint | null
+  logger: Logger
+}

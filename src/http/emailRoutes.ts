@@ -1,0 +1,154 @@
+import {randomBytes} from 'node:crypto'
+import {z} from 'zod'
+import {logIn, signIn} from '../commands/logIn.ts'
+import {registerUser} from '../commands/registerUser.ts'
+import {resendVerification} from '../commands/resendVerification.ts'
+import {verifyEmail} from '../commands/verifyEmail.ts'
+import {isRefusal} from '../domain/event.ts'
+import type {IdentityHash} from '../domain/identity.ts'
+import {Password, Username} from '../domain/user.ts'
+import {ApiError, refused} from '../edge/errors.ts'
+import {clientNetwork} from '../edge/limits.ts'
+import type {Parts} from '../edge/parts.ts'
+import {base32} from '../keys/base32.ts'
+import {comparePassword, hashPassword} from '../keys/password.ts'
+import {parseToken} from '../keys/token.ts'
+import {normaliseAddress} from '../mail/address.ts'
+import {findOpenAttempts, users} from '../projections/users.ts'
+import {type Route, route} from './route.ts'
+import {Ok} from './shapes.ts'
+
+const Address = z.string().transform((value, context) => {
+  const address = normaliseAddress(value)
+  if (address !== null) return address
+  context.addIssue({code: 'custom', message: 'must be an email address'})
+  return z.NEVER
+})
+const Message = Ok.extend({message: z.string()})
+const Redirect = Ok.extend({redirect: z.string()})
+const HOME = '/posts/?login=ok'
+
+export const emailRoutes = ({pool, execute, keys, mail, sessions, limits, config, log, applied}: Parts): Route[] => {
+  const newUsername = () => `member-${base32(randomBytes(4)).slice(0, 5)}`
+
+  /** Attempts are looked up in the table, so it must first hold what the log holds now. */
+  const openAttempts = async (identity: IdentityHash) => {
+    const head = await log.head()
+    if (head !== null && !(await applied.reached([users], head, 2_000))) throw new ApiError('BEHIND')
+    return findOpenAttempts(pool, identity)
+  }
+
+  return [
+    route({
+      operationId: 'registerUser',
+      method: 'post',
+      path: '/api/email/register',
+      summary: 'Registers an email address and mails a link to it',
+      auth: 'session',
+      body: z.object({email: Address, password: Password, username: Username.optional()}),
+      answer: Message,
+      errors: ['EMAIL_TAKEN', 'RATE_LIMITED'],
+      tables: [users],
+      handle: async ({body: {email, password, username}, ip, req, requestId}) => {
+        await limits.mails(clientNetwork(ip))
+        const passwordHash = await hashPassword(password, config.bcryptCost)
+        const registered = await registerUser(
+          {execute, keys, mail},
+          {email, passwordHash, username: username ?? newUsername()},
+          {actor: null, correlationId: requestId},
+        )
+        if (isRefusal(registered)) throw refused(registered)
+        req.session.attempt = registered.userId
+        return {
+          body: {ok: true, message: 'Please check your email and open the link in it to confirm your address.'},
+          position: registered.position,
+        }
+      },
+    }),
+    route({
+      operationId: 'verifyEmail',
+      method: 'get',
+      path: '/api/email/verify',
+      summary: 'The link in the mail: confirms the address and signs in',
+      auth: 'session',
+      query: z.object({token: z.string().catch('')}),
+      answer: 'redirect',
+      tables: [users],
+      unsafe: true,
+      handle: async ({query, req, requestId}) => {
+        const token = parseToken(query.token)
+        if (!token) return {redirect: '/?login=failed&reason=invalid'}
+        const context = {correlationId: requestId}
+        const verified = await verifyEmail(
+          {execute},
+          {userId: token.userId, tokenHash: token.hash, now: new Date()},
+          context,
+        )
+        if (isRefusal(verified)) {
+          const reason = verified.refused === 'TOKEN_INVALID' ? verified.reason : 'invalid'
+          return {redirect: `/?login=failed&reason=${reason}`}
+        }
+        const {position} = await signIn(execute, token.userId, 'verification', {...context, name: 'verifyEmail'})
+        await sessions.signIn(req, token.userId)
+        return {redirect: HOME, position}
+      },
+    }),
+    route({
+      operationId: 'resendVerification',
+      method: 'post',
+      path: '/api/email/resend-verification',
+      summary: 'Mails the link again',
+      auth: 'session',
+      body: z.object({email: Address}),
+      answer: Message,
+      errors: ['RATE_LIMITED'],
+      tables: [users],
+      handle: async ({body: {email}, ip, req, requestId}) => {
+        await limits.mails(clientNetwork(ip))
+        const resent = await resendVerification(
+          {execute, keys, mail, openAttempts, newUsername},
+          {email, attempt: req.session.attempt ?? null},
+          {actor: null, correlationId: requestId},
+        )
+        // Whether there was anything to send again is nobody's business.
+        const position = isRefusal(resent) ? null : resent.position
+        return {body: {ok: true, message: 'Verification email sent again. Please check your email.'}, position}
+      },
+    }),
+    route({
+      operationId: 'logIn',
+      method: 'post',
+      path: '/api/email/login',
+      summary: 'Signs in with email address and password',
+      auth: 'session',
+      body: z.object({email: z.string().max(1_000), password: z.string().max(1_000)}),
+      answer: Redirect,
+      errors: ['WRONG_CREDENTIALS', 'NOT_VERIFIED', 'RATE_LIMITED'],
+      tables: [users],
+      handle: async ({body: {email, password}, ip, req, requestId}) => {
+        const address = normaliseAddress(email)
+        await limits.logins(`ip ${clientNetwork(ip)}`)
+        if (address !== null) await limits.logins(`account ${keys.identityHash('email', address)}`)
+        const attempt = await logIn(
+          {
+            execute,
+            keys,
+            openAttempts,
+            comparePassword: (given, hash) => comparePassword(given, hash, config.bcryptCost),
+          },
+          {email: address ?? '', password},
+          {correlationId: requestId},
+        )
+        if (isRefusal(attempt)) {
+          if (attempt.refused === 'NOT_VERIFIED') {
+            req.session.attempt = attempt.attempt!
+            throw new ApiError('NOT_VERIFIED', {resend: true})
+          }
+          throw refused(attempt)
+        }
+        await sessions.signIn(req, attempt.userId)
+        return {body: {ok: true, redirect: HOME}, position: attempt.position}
+      },
+    }),
+  ]
+}

@@ -1,0 +1,33 @@
+import {z} from 'zod'
+import type {Parts} from '../edge/parts.ts'
+import {users} from '../projections/users.ts'
+import {type Route, route} from './route.ts'
+import {UserShape} from './shapes.ts'
+
+export const meRoutes = ({sessions}: Parts): Route[] => [
+  route({
+    operationId: 'readMe',
+    method: 'get',
+    path: '/api/me',
+    summary: 'Who is signed in',
+    auth: 'person',
+    answer: z.object({ok: z.literal(true), user: UserShape}),
+    tables: [users],
+    handle: async ({by: {userId, username, provider, email}}) => ({
+      body: {ok: true, user: {id: userId, username, provider, email}},
+    }),
+  }),
+  route({
+    operationId: 'logOut',
+    method: 'get',
+    path: '/api/logout',
+    summary: 'Ends the session',
+    auth: 'session',
+    answer: 'redirect',
+    unsafe: true,
+    handle: async ({req}) => {
+      await sessions.signOut(req)
+      return {redirect: '/'}
+    },
+  }),
+]

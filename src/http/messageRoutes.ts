@@ -1,0 +1,72 @@
+import {z} from 'zod'
+import {sendMessage, storedNonce} from '../commands/sendMessage.ts'
+import {MessageContent, Nonce} from '../domain/chat.ts'
+import {isRefusal} from '../domain/event.ts'
+import type {RoomId} from '../domain/room.ts'
+import {refused} from '../edge/errors.ts'
+import type {Parts} from '../edge/parts.ts'
+import {newMessageId} from '../keys/ids.ts'
+import {listMessages, messageOf, messages} from '../projections/messages.ts'
+import {roomMembers} from '../projections/roomMembers.ts'
+import {rooms} from '../projections/rooms.ts'
+import {readableRoom} from './roomRoutes.ts'
+import {type Route, route} from './route.ts'
+import {count, MessageShape, Ok, pathId} from './shapes.ts'
+
+const seq = count(-1, 2_147_483_647)
+
+export const messageRoutes = (parts: Parts): Route[] => {
+  const {pool, execute, findNonce, limits} = parts
+  const params = z.object({roomId: pathId})
+  return [
+    route({
+      operationId: 'listMessages',
+      method: 'get',
+      path: '/api/rooms/:roomId/messages',
+      summary: 'Messages of the room, oldest first: the newest, those before a seq, or those since one',
+      auth: 'person',
+      params,
+      query: z
+        .object({limit: count(1, 200).default(50), before: seq.optional(), since: seq.optional()})
+        .refine(({before, since}) => before === undefined || since === undefined, {
+          path: ['since'],
+          message: 'can not be combined with before',
+        }),
+      answer: Ok.extend({messages: z.array(MessageShape)}),
+      errors: ['NOT_A_MEMBER', 'NOT_FOUND'],
+      tables: [rooms, roomMembers, messages],
+      handle: async ({by, params: {roomId}, query}) => {
+        await readableRoom(parts, by, roomId)
+        return {body: {ok: true, messages: await listMessages(pool, roomId, query)}}
+      },
+    }),
+    route({
+      operationId: 'sendMessage',
+      method: 'post',
+      path: '/api/rooms/:roomId/messages',
+      summary: 'Sends a message without a socket',
+      auth: 'person',
+      params,
+      body: z.object({content: MessageContent, nonce: Nonce.optional()}),
+      answer: Ok.extend({message: MessageShape}),
+      errors: ['NOT_A_MEMBER', 'NOT_FOUND'],
+      tables: [messages, rooms],
+      handle: async ({by, params: {roomId}, body: {content, nonce}, requestId}) => {
+        if (!by.isBot) await limits.messages(by.userId)
+        const sent = await sendMessage(
+          {execute, findNonce},
+          {
+            by,
+            roomId: roomId as RoomId,
+            messageId: newMessageId(),
+            content,
+            nonce: storedNonce(nonce),
+          },
+          {correlationId: requestId},
+        )
+        if (isRefusal(sent)) throw refused(sent)
+        return {body: {ok: true, message: messageOf(sent.message)}, position: sent.position}
+      },
+    }),
+  ]
+}

@@ -1,0 +1,117 @@
+import {z} from 'zod'
+import {createPost} from '../commands/createPost.ts'
+import {isRefusal} from '../domain/event.ts'
+import {PostBody, Title} from '../domain/post.ts'
+import {storable} from '../domain/text.ts'
+import {ApiError, refused} from '../edge/errors.ts'
+import type {Parts} from '../edge/parts.ts'
+import {newPostId} from '../keys/ids.ts'
+import {findPost, listPosts, type PostRow, posts} from '../projections/posts.ts'
+import {linkTo} from './link.ts'
+import {type Route, route} from './route.ts'
+import {count, cursor, Ok, PostShape, pathId} from './shapes.ts'
+
+const UNPAGED_BYTES = 4 * 1024 * 1024
+const READ_AT_ONCE = 200
+
+const AttachmentUrl = storable
+  .max(2_048, 'must have at most 2048 characters')
+  .refine((value) => /^https?:$/.test(URL.parse(value)?.protocol ?? ''), 'must be an http or https URL')
+
+export const postRoutes = ({pool, execute, config}: Parts): Route[] => {
+  /** Posts until `limit` or so many bytes of JSON, and whether there are more. */
+  const readPage = async (before: bigint | null, limit: number, maxBytes: number) => {
+    const page: PostRow[] = []
+    let bytes = 0
+    let from = before
+    while (page.length < limit) {
+      const rows = await listPosts(pool, {before: from, limit: Math.min(READ_AT_ONCE, limit - page.length)})
+      for (const row of rows) {
+        bytes += Buffer.byteLength(row.body) + 500
+        if (bytes > maxBytes && page.length > 0) return {page, more: true}
+        page.push(row)
+      }
+      if (rows.length < READ_AT_ONCE && page.length < limit) return {page, more: false}
+      from = BigInt(page.at(-1)!.position)
+    }
+    const more = await listPosts(pool, {before: BigInt(page.at(-1)!.position), limit: 1})
+    return {page, more: more.length > 0}
+  }
+
+  return [
+    route({
+      operationId: 'listPosts',
+      method: 'get',
+      path: '/api/posts',
+      summary: 'Posts, newest first',
+      auth: 'none',
+      query: z.object({limit: count(1, 100).optional(), cursor: cursor.optional()}),
+      answer: z.array(PostShape),
+      tables: [posts],
+      handle: async ({query}) => {
+        const paged = query.limit !== undefined
+        const {page, more} = await readPage(
+          query.cursor ?? null,
+          query.limit ?? config.postsUnpagedMax,
+          paged ? Number.POSITIVE_INFINITY : UNPAGED_BYTES,
+        )
+        const next = `/api/posts?limit=${query.limit ?? 100}&cursor=${page.at(-1)?.position}`
+        return {body: page.map(toPost), headers: linkTo(more ? next : null)}
+      },
+    }),
+    route({
+      operationId: 'readPost',
+      method: 'get',
+      path: '/api/posts/:postId',
+      summary: 'One post',
+      auth: 'none',
+      params: z.object({postId: pathId}),
+      answer: Ok.extend({post: PostShape}),
+      errors: ['NOT_FOUND'],
+      tables: [posts],
+      handle: async ({params: {postId}}) => {
+        const post = await findPost(pool, postId)
+        if (!post) throw new ApiError('NOT_FOUND')
+        return {body: {ok: true, post: toPost(post)}}
+      },
+    }),
+    route({
+      operationId: 'createPost',
+      method: 'post',
+      path: '/api/posts',
+      summary: 'Writes a post',
+      auth: 'person',
+      body: z.object({
+        title: Title,
+        body: PostBody.default(''),
+        attachments: z.array(AttachmentUrl).max(10, 'must have at most 10 items').default([]),
+      }),
+      answer: Ok.extend({post: PostShape}),
+      tables: [posts],
+      handle: async ({by, body, requestId}) => {
+        const postId = newPostId()
+        const created = await createPost({execute}, {by, postId, content: body}, {correlationId: requestId})
+        if (isRefusal(created)) throw refused(created)
+        const {post, position, time} = created
+        const {authorId, authorName, title, attachments} = post
+        return {
+          body: {
+            ok: true,
+            post: {
+              id: postId,
+              author_id: authorId,
+              author_name: authorName,
+              title,
+              body: post.body,
+              attachments,
+              created_at: time,
+            },
+          },
+          position,
+        }
+      },
+    }),
+  ]
+}
+
+const toPost = ({position: _, created_at, ...post}: PostRow) => ({...post, created_at: created_at.toISOString()})

@@ -1,0 +1,202 @@
+import {z} from 'zod'
+import {createRoom} from '../commands/createRoom.ts'
+import {inviteUser} from '../commands/inviteUser.ts'
+import {joinRoom} from '../commands/joinRoom.ts'
+import {leaveRoom} from '../commands/leaveRoom.ts'
+import {isRefusal} from '../domain/event.ts'
+import {type RoomId, RoomName, Visibility} from '../domain/room.ts'
+import {storable} from '../domain/text.ts'
+import {ApiError, refused} from '../edge/errors.ts'
+import type {Parts} from '../edge/parts.ts'
+import {roomBody} from '../edge/roomBody.ts'
+import {newRoomId} from '../keys/ids.ts'
+import {listMessages, messages} from '../projections/messages.ts'
+import {listInvitations, roomInvitations} from '../projections/roomInvitations.ts'
+import {listMembers, roomMembers} from '../projections/roomMembers.ts'
+import {findRoom, listAllRooms, listOpenRooms, listRoomsOf, type RoomRow, rooms} from '../projections/rooms.ts'
+import {parseInvitee} from './invitee.ts'
+import {linkTo} from './link.ts'
+import {type Route, route} from './route.ts'
+import {count, cursor, InvitationShape, MemberShape, MessageShape, Ok, pathId, RoomShape} from './shapes.ts'
+
+const PAGE = 500
+const RECENT_MESSAGES = 50
+
+export const roomRoutes = (parts: Parts): Route[] => {
+  const {pool, execute, keys, tail} = parts
+  const params = z.object({roomId: pathId})
+
+  /** Sockets follow memberships on the tail, so a change is answered once this node's tail has it. */
+  const followed = async <R extends {position: bigint}>(changed: R): Promise<R> => {
+    await tail.reached(changed.position, 2_000)
+    return changed
+  }
+
+  return [
+    route({
+      operationId: 'listRooms',
+      method: 'get',
+      path: '/api/rooms',
+      summary: 'The rooms I am in and my invitations; with visibility=open the rooms anybody may join',
+      auth: 'person',
+      query: z.object({
+        visibility: z.literal('open', 'must be open').optional(),
+        limit: count(1, PAGE).default(PAGE),
+        cursor: cursor.optional(),
+      }),
+      answer: Ok.extend({rooms: z.array(RoomShape), invitations: z.array(InvitationShape)}),
+      tables: [rooms, roomMembers, roomInvitations],
+      handle: async ({by, query: {visibility, limit, cursor}}) => {
+        const page = {before: cursor ?? null, limit: limit + 1}
+        const list = visibility ? listOpenRooms : by.isBot ? null : listRoomsOf
+        const found = list ? await list(pool, by.userId, page) : await listAllRooms(pool, page)
+        const shown = found.slice(0, limit)
+        const query = `limit=${limit}&cursor=${shown.at(-1)?.position}${visibility ? '&visibility=open' : ''}`
+        const invitations = by.identity === null ? [] : await listInvitations(pool, by.identity)
+        return {
+          body: {
+            ok: true,
+            rooms: shown.map((room) => roomBody(room)),
+            invitations: invitations.map(({roomId, roomName, inviterId, inviterName, invitedAt}) => ({
+              roomId,
+              roomName,
+              invitedBy: {userId: inviterId, username: inviterName},
+              invitedAt: invitedAt.toISOString(),
+            })),
+          },
+          headers: linkTo(found.length > limit ? `/api/rooms?${query}` : null),
+        }
+      },
+    }),
+    route({
+      operationId: 'createRoom',
+      method: 'post',
+      path: '/api/rooms',
+      summary: 'Creates a room; its creator becomes a member',
+      auth: 'person',
+      body: z.object({name: RoomName, visibility: Visibility.default('invite')}),
+      answer: Ok.extend({room: RoomShape}),
+      tables: [rooms, roomMembers],
+      handle: async ({by, body, requestId}) => {
+        const roomId = newRoomId()
+        const created = await createRoom({execute}, {by, roomId, ...body}, {correlationId: requestId})
+        if (isRefusal(created)) throw refused(created)
+        await followed(created)
+        const room = {
+          id: roomId,
+          ...body,
+          createdBy: by.userId,
+          createdAt: created.time,
+          memberCount: 1,
+          lastSeq: -1,
+          lastMessage: null,
+          readSeq: -1,
+        }
+        return {body: {ok: true, room}, position: created.position}
+      },
+    }),
+    route({
+      operationId: 'readRoom',
+      method: 'get',
+      path: '/api/rooms/:roomId',
+      summary: 'The room, its members and its newest messages',
+      auth: 'person',
+      params,
+      query: z.object({limit: count(1, PAGE).default(PAGE), cursor: cursor.optional()}),
+      answer: Ok.extend({room: RoomShape, members: z.array(MemberShape), messages: z.array(MessageShape)}),
+      errors: ['NOT_A_MEMBER', 'NOT_FOUND'],
+      tables: [rooms, roomMembers, messages],
+      handle: async ({by, params: {roomId}, query: {limit, cursor}}) => {
+        const room = await readableRoom(parts, by, roomId)
+        const [members, recent] = await Promise.all([
+          listMembers(pool, roomId, {after: cursor ?? null, limit: limit + 1}),
+          listMessages(pool, roomId, {limit: RECENT_MESSAGES}),
+        ])
+        const shown = members.slice(0, limit)
+        const next = `/api/rooms/${roomId}?limit=${limit}&cursor=${shown.at(-1)?.position}`
+        return {
+          body: {
+            ok: true,
+            room: roomBody(room),
+            members: shown.map(({userId, username, isBot, joinedAt}) => ({
+              userId,
+              username,
+              isBot,
+              joinedAt: joinedAt.toISOString(),
+              online: false,
+            })),
+            messages: recent,
+          },
+          headers: linkTo(members.length > limit ? next : null),
+        }
+      },
+    }),
+    route({
+      operationId: 'joinRoom',
+      method: 'post',
+      path: '/api/rooms/:roomId/join',
+      summary: 'Joins an open room, or one that one is invited to',
+      auth: 'person',
+      params,
+      answer: Ok,
+      errors: ['NOT_INVITED', 'NOT_FOUND', 'ROOM_FULL'],
+      tables: [rooms, roomMembers, roomInvitations],
+      handle: async ({by, params: {roomId}, requestId}) => {
+        const joined = await joinRoom({execute}, {by, roomId: roomId as RoomId}, {correlationId: requestId})
+        if (isRefusal(joined)) throw refused(joined)
+        return {body: {ok: true}, position: (await followed(joined)).position}
+      },
+    }),
+    route({
+      operationId: 'leaveRoom',
+      method: 'post',
+      path: '/api/rooms/:roomId/leave',
+      summary: 'Leaves the room; for an invited person: declines',
+      auth: 'person',
+      params,
+      answer: Ok,
+      errors: ['NOT_A_MEMBER', 'NOT_FOUND'],
+      tables: [rooms, roomMembers, roomInvitations],
+      handle: async ({by, params: {roomId}, requestId}) => {
+        const left = await leaveRoom({execute}, {by, roomId: roomId as RoomId}, {correlationId: requestId})
+        if (isRefusal(left)) throw refused(left)
+        return {body: {ok: true}, position: (await followed(left)).position}
+      },
+    }),
+    route({
+      operationId: 'inviteUser',
+      method: 'post',
+      path: '/api/rooms/:roomId/invite',
+      summary: 'Invites by user id, address, Discord or Reddit id, whether or not anybody is known by it',
+      auth: 'person',
+      params,
+      body: z.object({userId: storable.max(320, 'must have at most 320 characters')}),
+      answer: Ok,
+      errors: ['NOT_A_MEMBER', 'NOT_FOUND', 'TOO_MANY_INVITATIONS'],
+      tables: [roomInvitations],
+      handle: async ({by, params: {roomId}, body: {userId}, requestId}) => {
+        const whom = parseInvitee(userId, keys)
+        if (!whom) {
+          const message = 'must be a user id, an email address, a Discord id or a Reddit id'
+          throw new ApiError('INVALID', {issues: [{path: 'userId', message}]})
+        }
+        const command = {by, roomId: roomId as RoomId, whom}
+        const invited = await inviteUser({execute}, command, {correlationId: requestId})
+        if (isRefusal(invited)) throw refused(invited)
+        return {body: {ok: true}, position: (await followed(invited)).position}
+      },
+    }),
+  ]
+}
+
+/** The room where this person may read it. */
+export const readableRoom = async (
+  {pool}: Pick<Parts, 'pool'>,
+  by: {userId: string; isBot: boolean},
+  roomId: string,
+): Promise<RoomRow> => {
+  const room = await findRoom(pool, by.userId, roomId)
+  if (!room) throw new ApiError('NOT_FOUND')
+  if (!room.isMember && !by.isBot) throw new ApiError('NOT_A_MEMBER')
+  return by.isBot ? {...room, isMember: true} : room
+}

@@ -1,0 +1,80 @@
+import type {Request, Response} from 'express'
+import type {z} from 'zod'
+import type {Person} from '../edge/callers.ts'
+import type {Code} from '../edge/errors.ts'
+import type {ReadTable} from '../projections/readTable.ts'
+
+export type Incoming<P, Q, B> = {
+  params: P
+  query: Q
+  body: B
+  requestId: string
+  /** For logs and limits: the client's address as `TRUST_PROXY` lets it be known. */
+  ip: string
+  req: Request
+  res: Response
+}
+
+/**
+ * What a handler gives back. `position`: a write, which is answered once the route's tables hold it. `redirect` instead of
+ * a body.
+ */
+export type Answer<A> = {
+  body?: A
+  redirect?: string
+  position?: bigint | null
+  headers?: Record<string, string>
+}
+
+type Shape = z.ZodType
+
+/**
+ * One operation: what is mounted, checked and documented. `auth`: `none` never looks who asks; `person` wants a session or
+ * a bot's token. `tables`: what it reads (a GET waits until they hold what the client saw) or what shows its write.
+ */
+export type Route = {
+  operationId: string
+  method: 'get' | 'post' | 'delete'
+  path: string
+  summary: string
+  auth: 'none' | 'session' | 'person'
+  params?: Shape
+  query?: Shape
+  body?: Shape
+  answer: Shape | 'redirect' | 'none'
+  errors: readonly Code[]
+  tables: readonly ReadTable[]
+  /** A GET that changes something: a HEAD must not run it. */
+  unsafe?: boolean
+  handle: (incoming: Incoming<unknown, unknown, unknown> & {by: Person}) => Promise<Answer<unknown>>
+}
+
+/** TypeScript does not carry the literal of `ok: true` into a handler that is inferred; the answer's schema still does. */
+type Loose<T> = {[K in keyof T]: T[K] extends true ? boolean : T[K]}
+
+type Out<S> = S extends z.ZodType ? z.output<S> : undefined
+
+/** Ties the handler's types to the route's schemas. */
+export const route = <
+  const A extends Route['auth'],
+  P extends Shape | undefined = undefined,
+  Q extends Shape | undefined = undefined,
+  B extends Shape | undefined = undefined,
+  R extends Shape | 'redirect' | 'none' = Shape,
+>(declared: {
+  operationId: string
+  method: Route['method']
+  path: string
+  summary: string
+  auth: A
+  params?: P
+  query?: Q
+  body?: B
+  answer: R
+  errors?: readonly Code[]
+  tables?: readonly ReadTable[]
+  unsafe?: boolean
+  handle: (
+    incoming: Incoming<Out<P>, Out<Q>, Out<B>> & (A extends 'person' ? {by: Person} : unknown),
+  ) => Promise<Answer<R extends z.ZodType ? Loose<z.input<R>> : undefined>>
+}): Route => ({errors: [], tables: [], ...declared}) as unknown as Route

@@ -1,0 +1,18 @@
+import type {Parts} from '../edge/parts.ts'
+import {emailRoutes} from './emailRoutes.ts'
+import {healthRoutes} from './healthRoutes.ts'
+import {meRoutes} from './meRoutes.ts'
+import {messageRoutes} from './messageRoutes.ts'
+import {postRoutes} from './postRoutes.ts'
+import {roomRoutes} from './roomRoutes.ts'
+import type {Route} from './route.ts'
+
+/** Every route there is: what is mounted is what is documented. */
+export const routesOf = (parts: Parts): Route[] => [
+  ...healthRoutes(parts),
+  ...meRoutes(parts),
+  ...emailRoutes(parts),
+  ...postRoutes(parts),
+  ...roomRoutes(parts),
+  ...messageRoutes(parts),
+]

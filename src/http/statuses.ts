@@ -1,0 +1,31 @@
+import type {Code} from '../edge/errors.ts'
+
+/** The HTTP status of each code: the only place with statuses of errors. */
+export const STATUS: {readonly [code in Code]: number} = {
+  INVALID: 400,
+  EMAIL_TAKEN: 400,
+  TOKEN_INVALID: 400,
+  NO_FILE: 400,
+  TYPE_NOT_ALLOWED: 400,
+  POSITION_UNKNOWN: 400,
+  SINCE_UNKNOWN: 400,
+  NOT_SIGNED_IN: 401,
+  WRONG_CREDENTIALS: 401,
+  NOT_VERIFIED: 403,
+  NOT_INVITED: 403,
+  NOT_A_MEMBER: 403,
+  CROSS_SITE: 403,
+  NOT_FOUND: 404,
+  ROOM_FULL: 409,
+  TOO_MANY_INVITATIONS: 409,
+  TOO_LARGE: 413,
+  NOT_JSON: 415,
+  IDEMPOTENCY_KEY_REUSED: 422,
+  RATE_LIMITED: 429,
+  INTERNAL: 500,
+  BUSY: 503,
+  BEHIND: 503,
+  UNAVAILABLE: 503,
+  LOGIN_NOT_CONFIGURED: 503,
+  UPLOAD_NOT_CONFIGURED: 503,
+}

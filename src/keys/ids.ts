@@ -1,0 +1,14 @@
+import {randomBytes} from 'node:crypto'
+import type {MessageId} from '../domain/chat.ts'
+import type {PostId} from '../domain/post.ts'
+import type {RoomId} from '../domain/room.ts'
+import type {Provider, UserId} from '../domain/user.ts'
+import {base32} from './base32.ts'
+
+/** 128 random bits: nobody can guess one, and two are never the same. */
+const random = (): string => base32(randomBytes(16))
+
+export const newUserId = (provider: Provider): UserId => `${provider}_${random()}` as UserId
+export const newPostId = (): PostId => `u-${random()}` as PostId
+export const newRoomId = (): RoomId => `r-${random()}` as RoomId
+export const newMessageId = (): MessageId => `m-${random()}` as MessageId

@@ -1,0 +1,46 @@
+import {createHmac, randomBytes} from 'node:crypto'
+import type {Pool} from 'pg'
+import type {IdentityHash} from '../domain/identity.ts'
+import type {Provider} from '../domain/user.ts'
+import {base32} from './base32.ts'
+import {seal, unseal} from './seal.ts'
+
+export const KEYS_DDL = `
+CREATE SCHEMA IF NOT EXISTS keys;
+CREATE TABLE IF NOT EXISTS keys.secrets (name text PRIMARY KEY, wrapped bytea NOT NULL);
+`
+
+/** What MASTER_KEY can't open was wrapped by another: the start must stop, or it would make a second set of keys. */
+export class WrongMasterKey extends Error {
+  override name = 'WrongMasterKey'
+  constructor() {
+    super('MASTER_KEY does not open the keys in this database: give the key that they were made with')
+  }
+}
+
+export type KeyStore = {
+  /** The name of an identity's stream: HMAC-SHA-256 of provider and subject, in hex. Without the key nobody can test a guess. */
+  identityHash(provider: Provider, subject: string): IdentityHash
+  /** The id of what an Idempotency-Key creates: 128 bits in base32 of the HMAC of its parts. */
+  repeatableId(...parts: string[]): string
+  /** Derived from the keys: tells whether a log's keys are these. */
+  readonly check: string
+}
+
+/** Opens the keys in schema `keys`, wrapped by the master key (32 bytes). Makes them once, whoever comes first. */
+export const openKeyStore = async ({pool, masterKey}: {pool: Pool; masterKey: Buffer}): Promise<KeyStore> => {
+  await pool.query(`INSERT INTO keys.secrets (name, wrapped) VALUES ('hash', $1) ON CONFLICT DO NOTHING`, [
+    seal(masterKey, randomBytes(32), 'hash'),
+  ])
+  const {rows} = await pool.query<{wrapped: Buffer}>(`SELECT wrapped FROM keys.secrets WHERE name = 'hash'`)
+  const hashKey = unseal(masterKey, rows[0]!.wrapped, 'hash')
+  if (!hashKey) throw new WrongMasterKey()
+  // Each use begins with its own word and every part with its length, so that no two inputs run together.
+  const mac = (use: string, parts: string[]) =>
+    createHmac('sha256', hashKey).update([use, ...parts].map((part) => `${Buffer.byteLength(part)}:${part}`).join(''))
+  return {
+    identityHash: (provider, subject) => mac('identity', [provider, subject]).digest('hex') as IdentityHash,
+    repeatableId: (...parts) => base32(mac('id', parts).digest().subarray(0, 16)),
+    check: mac('check', []).digest('hex'),
+  }
+}

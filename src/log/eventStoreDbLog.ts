@@ -1,0 +1,310 @@
+import {setTimeout as pause} from 'node:timers/promises'
+import type {ReadResp} from '@eventstore/db-client/generated/streams_pb.js'
+import {
+  type AppendResult,
+  type EventLog,
+  HistoryChanged,
+  type JsonObject,
+  type LogOptions,
+  type LogRecord,
+  LogUnavailable,
+  MAX_EVENT_BYTES,
+} from './eventLog.ts'
+import {type Flow, openCalls, type Reading, type WireEvent} from './eventStoreDbCalls.ts'
+import {wakeable} from './wakeable.ts'
+
+const PAGE_EVENTS = 512
+const PAGE_BYTES = 4 * 1024 * 1024
+
+/** A stored event, its JSON not parsed yet. `stream` bears its prefix. */
+type Stored = WireEvent & {stream: string; revision: number; position: bigint}
+type PageReading = Exclude<Reading, {prefix: string}>
+type Page = {events: Stored[]; more: boolean}
+
+/**
+ * The log in EventStoreDB: the streams whose names begin with `prefix`. `url` is a connection string of
+ * `@eventstore/db-client`, `esdb://[user:password@]host:port[,host:port…]?tls=false`; one that it can't read is an error.
+ * Connects when it is first used. Reading $all needs a user that may (by default one of `$admins`).
+ */
+export const openEventStoreDbLog = async ({
+  url,
+  prefix,
+  timeoutMs = 5_000,
+  onTrouble = () => {},
+}: {url: string; prefix: string} & LogOptions): Promise<EventLog> => {
+  const calls = await openCalls(url)
+  const closing = new AbortController()
+
+  /** Attempts until there is an answer or `timeoutMs` are over. Every attempt may be repeated: an append bears its ids. */
+  const settle = async <T>(
+    what: string,
+    attempt: (deadline: number) => Promise<T>,
+    signal = closing.signal,
+  ): Promise<T> => {
+    const deadline = Date.now() + timeoutMs
+    for (let failures = 0; ; failures++) {
+      try {
+        signal.throwIfAborted()
+        return await inTime(attempt(deadline), deadline - Date.now(), signal)
+      } catch (error) {
+        const pauseMs = backoff(failures)
+        if (signal.aborted || Date.now() + pauseMs >= deadline) {
+          throw new LogUnavailable(`EventStoreDB did not ${what}`, {cause: error})
+        }
+        await pause(pauseMs, undefined, {signal}).catch(() => {})
+      }
+    }
+  }
+
+  const isOurs = ({stream}: Stored) => stream.startsWith(prefix)
+
+  const toRecord = ({stream, data, metadata, ...rest}: Stored): LogRecord => ({
+    ...rest,
+    stream: stream.slice(prefix.length),
+    data: parse(data),
+    metadata: parse(metadata),
+  })
+
+  /** Up to `count` events, or fewer once they are PAGE_BYTES. `more`: it ended because of either. */
+  const readPage = async (reading: PageReading, deadline: number): Promise<Page> => {
+    const events: Stored[] = []
+    let bytes = 0
+    let whole = !('stream' in reading)
+    try {
+      await calls.read(reading, deadline, (answer, flow) => {
+        whole ||= answer.hasStreamNotFound() || answer.hasLastStreamPosition()
+        const event = storedIn(answer)
+        if (!event || bytes >= PAGE_BYTES) return
+        events.push(event)
+        bytes += sizeOf(event)
+        if (bytes >= PAGE_BYTES) flow.cancel()
+      })
+    } catch (error) {
+      if (bytes < PAGE_BYTES) throw error
+    }
+    const more = bytes >= PAGE_BYTES || events.length === reading.count
+    if (!whole && !more) throw new Error('the answer ended before the stream did')
+    return {events, more}
+  }
+
+  /** Live events after a position, from one subscription, which ends by its first trouble. */
+  async function* follow(after: bigint | null, signal: AbortSignal): AsyncGenerator<Stored[]> {
+    const wake = wakeable()
+    const stop = new AbortController()
+    let newest = after ?? -1n
+    let waiting: Stored[] = []
+    let bytes = 0
+    let flow = null as Flow | null
+    let ended = null as {by: unknown} | null
+    const end = (by: unknown) => {
+      ended ??= {by}
+      wake.all()
+    }
+
+    const heed = (answer: ReadResp, answers: Flow) => {
+      flow = answers
+      const event = storedIn(answer)
+      if (!event) return
+      if (event.position <= newest) throw new Error(`an event at ${event.position} came after one at ${newest}`)
+      newest = event.position
+      waiting.push(event)
+      bytes += sizeOf(event)
+      if (waiting.length >= PAGE_EVENTS || bytes >= PAGE_BYTES) answers.pause()
+      wake.all()
+    }
+
+    calls
+      .read({all: after ?? 'start', prefix}, Number.POSITIVE_INFINITY, heed, stop.signal)
+      .then(() => end(new Error('the server closed the subscription')), end)
+    try {
+      for (;;) {
+        const woken = wake.next()
+        if (signal.aborted) return
+        if (waiting.length > 0) {
+          const page = waiting
+          waiting = []
+          bytes = 0
+          flow?.resume()
+          yield page
+        } else if (ended) {
+          throw ended.by
+        } else if ((await inTime(woken, timeoutMs, signal).catch(() => 'silence')) === 'silence') {
+          if (!flow) throw new Error(`a subscription was not confirmed in ${timeoutMs} ms`)
+          // A node that was deposed, or that hangs, keeps its subscriptions and tells them nothing.
+          const newest: PageReading = {all: 'end', backwards: true, count: 1}
+          await settle('confirm its leader', (deadline) => calls.read(newest, deadline, () => {}), signal)
+        }
+      }
+    } finally {
+      stop.abort()
+    }
+  }
+
+  const eventAt = (position: bigint, signal?: AbortSignal): Promise<LogRecord | null> =>
+    settle(
+      'read an event',
+      async (deadline) => {
+        try {
+          const {events} = await readPage({all: position, backwards: false, count: 1}, deadline)
+          const [event] = events
+          return event?.position === position && isOurs(event) ? toRecord(event) : null
+        } catch (error) {
+          if (isBetweenEvents(error)) return null
+          throw error
+        }
+      },
+      signal,
+    )
+
+  return {
+    adapter: 'eventstoredb',
+
+    append: async (stream, events, expected) => {
+      if (events.length === 0) throw new RangeError('an append needs an event')
+      const wireEvents = events.map(({id, type, data, metadata}) => ({
+        id,
+        type,
+        data: Buffer.from(JSON.stringify(data)),
+        metadata: Buffer.from(JSON.stringify(metadata)),
+      }))
+      const bytes = wireEvents.reduce((sum, event) => sum + sizeOf(event), 0)
+      if (bytes > MAX_EVENT_BYTES) return {ok: false, reason: 'tooLarge'}
+      return settle('take the append', async (deadline): Promise<AppendResult> => {
+        try {
+          const answer = await calls.append(prefix + stream, wireEvents, expected, deadline)
+          if (answer.hasWrongExpectedVersion()) return {ok: false, reason: 'conflict'}
+          const success = answer.getSuccess()
+          const position = success?.getPosition()?.getCommitPosition()
+          if (!success?.hasCurrentRevision() || !position) throw new Error('the answer to an append is no verdict')
+          return {ok: true, revision: Number(success.getCurrentRevision()), position: BigInt(position)}
+        } catch (error) {
+          if (exceptionOf(error) === 'maximum-append-size-exceeded') return {ok: false, reason: 'tooLarge'}
+          throw error
+        }
+      })
+    },
+
+    readStream: async function* (stream, {from, backwards = false, limit = Number.POSITIVE_INFINITY} = {}) {
+      let next = from ?? (backwards ? 'end' : 0)
+      if (next === 'end' && !backwards) return
+      for (let left = limit; left > 0; ) {
+        const count = Math.min(left, PAGE_EVENTS)
+        const reading: PageReading = {stream: prefix + stream, from: next, backwards, count}
+        const {events, more} = await settle('read a stream', (deadline) => readPage(reading, deadline))
+        for (const event of events) yield toRecord(event)
+        left -= events.length
+        const last = events.at(-1)
+        if (!last || !more || (backwards && last.revision === 0)) return
+        next = last.revision + (backwards ? -1 : 1)
+      }
+    },
+
+    readAll: async function* ({after = null, limit = Number.POSITIVE_INFINITY} = {}) {
+      let last = after
+      for (let left = limit; left > 0; ) {
+        const count = Math.min(left + 1, PAGE_EVENTS)
+        const reading: PageReading = {all: last ?? 'start', backwards: false, count}
+        const {events} = await settle('read a page', (deadline) => readPage(reading, deadline))
+        const fresh = events.filter(({position}) => position !== last)
+        const records = fresh.filter(isOurs).slice(0, left).map(toRecord)
+        if (records.length > 0) yield records
+        left -= records.length
+        // A short page need not be the last one.
+        const end = fresh.at(-1)
+        if (!end) return
+        last = end.position
+      }
+    },
+
+    subscribe: async function* ({after, signal}) {
+      const ending = AbortSignal.any([signal, closing.signal])
+      let last = after
+      let lastId: string | null = null
+      for (let failures = 0; !ending.aborted; failures++) {
+        try {
+          if (last !== null) {
+            const found = await eventAt(last, ending)
+            if (!found || (lastId && found.id !== lastId)) throw new HistoryChanged(`not the event that was at ${last}`)
+            lastId = found.id
+          }
+          for await (const events of follow(last, ending)) {
+            yield events.map(toRecord)
+            const end = events.at(-1)!
+            last = end.position
+            lastId = end.id
+            failures = 0
+          }
+        } catch (error) {
+          if (error instanceof HistoryChanged) throw error
+          if (ending.aborted) return
+          onTrouble('the subscription to EventStoreDB was interrupted', error)
+          await pause(backoff(failures), undefined, {signal: ending}).catch(() => {})
+        }
+      }
+    },
+
+    readAt: (position) => eventAt(position),
+
+    head: async () => {
+      let from: 'end' | bigint = 'end'
+      // Others' events may be the newest ones; mostly ours are.
+      for (let count = 1; ; count = Math.min(count * 8, PAGE_EVENTS)) {
+        const reading: PageReading = {all: from, backwards: true, count}
+        const page: Page = await settle('tell its head', (deadline) => readPage(reading, deadline))
+        const newest = page.events.find(isOurs)
+        if (newest) return newest.position
+        const oldest = page.events.at(-1)
+        if (!oldest) return null
+        from = oldest.position
+      }
+    },
+
+    close: async () => {
+      if (closing.signal.aborted) return
+      closing.abort(new LogUnavailable('the log is closed'))
+      // Looks for a node first where none was found yet.
+      await inTime(calls.close(), timeoutMs).catch(() => {})
+    },
+  }
+}
+
+const storedIn = (answer: ReadResp): Stored | null => {
+  const event = answer.getEvent()?.getEvent()
+  if (!event) return null
+  return {
+    stream: Buffer.from(event.getStreamIdentifier()!.getStreamName_asU8()).toString(),
+    revision: Number(event.getStreamRevision()),
+    position: BigInt(event.getCommitPosition()),
+    id: event.getId()!.getString(),
+    type: event.getMetadataMap().get('type') ?? '',
+    data: event.getData_asU8(),
+    metadata: event.getCustomMetadata_asU8(),
+  }
+}
+
+const sizeOf = ({data, metadata}: WireEvent): number => data.length + metadata.length
+
+const parse = (json: Uint8Array): JsonObject => (json.length === 0 ? {} : JSON.parse(Buffer.from(json).toString()))
+
+/** The name that EventStoreDB gives to an error in its gRPC metadata. */
+const exceptionOf = (error: unknown): string | undefined =>
+  (error as {metadata?: {get(key: string): unknown[]}}).metadata?.get('exception')[0]?.toString()
+
+/** How 23.10 answers a reading of $all from a position that is not the beginning of a record (measured). */
+const isBetweenEvents = (error: unknown): boolean => String(error).includes('Unexpected ReadAllResult: Error')
+
+/** Half of 50 ms doubled with each failure, at most 1 s, and a random part of the other half. */
+const backoff = (failures: number): number => Math.min(1_000, 50 * 2 ** failures) * (0.5 + Math.random() / 2)
+
+const inTime = async <T>(promise: Promise<T>, ms: number, signal?: AbortSignal): Promise<T> => {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => late.reject(new Error('no answer in time')), ms)
+  const abort = () => late.reject(signal?.reason)
+  signal?.addEventListener('abort', abort, {once: true})
+  try {
+    return await Promise.race([promise, late.promise])
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', abort)
+  }
+}

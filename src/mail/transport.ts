@@ -1,0 +1,69 @@
+import {mkdir, open, rename} from 'node:fs/promises'
+import {join} from 'node:path'
+import type {SendMailOptions} from 'nodemailer'
+import type {Logger} from 'pino'
+import type {Config} from '../config.ts'
+
+/** `to` is one bare address. A link that the reader is to open stands alone on its line of `text`. */
+export type Mail = {to: string; subject: string; text: string; html: string}
+
+export type Transport = {
+  /** Settles when the mail server has taken the mail, or the file is written. The same `id` is the same mail sent again. */
+  send(mail: Mail, id: string, signal: AbortSignal): Promise<void>
+}
+
+/** By SMTP where `mail` holds a URL; else into files, for somebody who tries the server on their own machine. */
+export const openTransport = (mail: Config['mail'], logger: Pick<Logger, 'info'>): Transport =>
+  'dir' in mail ? intoFiles(mail.dir, mail.from, logger) : bySmtp(mail.smtpUrl, mail.from)
+
+const bySmtp = (url: string, from: string): Transport => ({
+  send: async (mail, id, signal) => {
+    // Imported late: most starts send no mail, and the package costs memory.
+    const {createTransport} = await import('nodemailer')
+    const transporter = createTransport({
+      url,
+      dnsTimeout: 10_000,
+      connectionTimeout: 10_000,
+      greetingTimeout: 10_000,
+      socketTimeout: 30_000,
+      allowInternalNetworkInterfaces: true,
+    })
+    await transporter.sendMail({...message(mail, id, from), signal})
+  },
+})
+
+const intoFiles = (dir: string, from: string, logger: Pick<Logger, 'info'>): Transport => ({
+  send: async (mail, id) => {
+    const {createTransport} = await import('nodemailer')
+    const composer = createTransport({streamTransport: true, buffer: true, newline: 'windows'})
+    const composed = await composer.sendMail(message(mail, id, from))
+    await mkdir(dir, {recursive: true, mode: 0o700})
+    const file = join(dir, `${new Date().toISOString().replaceAll(':', '')}-${id}.eml`)
+    await writeDurably(file, composed.message as Buffer)
+    const link = /^https?:\/\/\S+$/m.exec(mail.text)?.[0]
+    logger.info({file, link}, 'no SMTP_URL is set: the mail is in a file')
+  },
+})
+
+/** An address as a string would be parsed, and a comma in it would be a second recipient; as an object it is one. */
+const message = ({to, subject, text, html}: Mail, id: string, from: string): SendMailOptions => ({
+  from,
+  to: {name: '', address: to},
+  subject,
+  text,
+  html,
+  messageId: `<${id}@${from.replace(/^.*@|>$/g, '')}>`,
+  headers: {'Auto-Submitted': 'auto-generated'},
+})
+
+const writeDurably = async (file: string, content: Buffer): Promise<void> => {
+  const temporary = `${file}.part`
+  const handle = await open(temporary, 'w', 0o600)
+  try {
+    await handle.writeFile(content)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(temporary, file)
+}

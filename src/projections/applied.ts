@@ -1,0 +1,113 @@
+import {setTimeout as pause} from 'node:timers/promises'
+import type {Pool} from 'pg'
+import {reconnecting, within} from '../database/reconnect.ts'
+import {wakeable} from '../log/wakeable.ts'
+import {readGenerations} from './generations.ts'
+import type {ReadTable} from './readTable.ts'
+
+const POLL_MS = 1_000
+
+type State = {position: bigint | null; live: boolean; fault: string | null}
+
+/** How far each read table is, as this node knows. */
+export type Applied = {
+  /** True once every one of the tables holds all events up to the position; false after `ms`. */
+  reached(tables: readonly ReadTable[], position: bigint, ms: number): Promise<boolean>
+  /** Tables that may not be read: not built yet. */
+  building(tables: readonly ReadTable[]): string[]
+  states(): ReadonlyMap<string, State>
+  /** The runner of this process has committed: no need to wait for the notice. */
+  advanced(views: readonly string[], position: bigint): void
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+/**
+ * Follows the checkpoints by NOTIFY, with a poll behind it. After each reconnect they are read afresh: a database that
+ * was restored or lost its newest commits may hold less than this node remembers.
+ */
+export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; tables: readonly ReadTable[]}): Applied => {
+  const states = new Map<string, State>()
+  const wake = wakeable()
+  let stopped = false
+
+  // What notices said while a read was under way is newer than what the read brings.
+  const reading = new Set<Map<string, bigint>>()
+
+  const readAfresh = async () => {
+    const noticed = new Map<string, bigint>()
+    reading.add(noticed)
+    try {
+      const generations = await readGenerations(pool, tables)
+      states.clear()
+      for (const {table, position, state, fault} of generations) {
+        const newer = noticed.get(table.view)
+        const newest = newer !== undefined && newer > (position ?? -1n) ? newer : position
+        states.set(table.view, {position: newest, live: state === 'live', fault})
+      }
+    } finally {
+      reading.delete(noticed)
+    }
+    wake.all()
+  }
+
+  const advanced = (views: readonly string[], position: bigint) => {
+    for (const view of views) {
+      for (const noticed of reading) noticed.set(view, position)
+      const state = states.get(view)
+      if (state && (state.position ?? -1n) < position) states.set(view, {...state, position, fault: null})
+    }
+    wake.all()
+  }
+
+  const listener = reconnecting(url, 'community read table listener', async (client) => {
+    client.on('notification', ({payload}) => {
+      const {p, v} = JSON.parse(payload || '{}') as {p?: string; v?: string[]}
+      if (p !== undefined && v) advanced(v, BigInt(p))
+      else readAfresh().catch(() => {})
+    })
+    await client.query('LISTEN read')
+  })
+
+  const watch = async () => {
+    while (!stopped) {
+      await pause(POLL_MS, undefined, {ref: false})
+      if (stopped) return
+      try {
+        const client = await listener.client()
+        await within(3_000, client.query('SELECT 1'), () => new Error('the database did not answer in time'))
+        await readAfresh()
+      } catch {
+        listener.drop()
+      }
+    }
+  }
+
+  return {
+    reached: async (wanted, position, ms) => {
+      const behind = () => wanted.some(({view}) => (states.get(view)?.position ?? -1n) < position)
+      if (!behind()) return true
+      const timer = AbortSignal.timeout(ms)
+      const late = new Promise<void>((resolve) => timer.addEventListener('abort', () => resolve()))
+      for (;;) {
+        const woken = wake.next()
+        if (!behind()) return true
+        if (timer.aborted || stopped) return false
+        await Promise.race([woken, late])
+      }
+    },
+    building: (wanted) => wanted.filter(({view}) => !states.get(view)?.live).map(({name}) => name),
+    states: () => states,
+    advanced,
+    start: async () => {
+      await listener.client()
+      await readAfresh()
+      void watch()
+    },
+    stop: async () => {
+      stopped = true
+      wake.all()
+      await listener.close()
+    },
+  }
+}

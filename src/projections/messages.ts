@@ -1,0 +1,104 @@
+import type {Pool} from 'pg'
+import type {MessageId, Message as Sent} from '../domain/chat.ts'
+import type {RoomId} from '../domain/room.ts'
+import type {UserId} from '../domain/user.ts'
+import {readTable} from './readTable.ts'
+
+export const messages = readTable({
+  name: 'messages',
+  version: 1,
+  columns: {
+    room_id: 'text',
+    seq: 'int',
+    id: 'text',
+    user_id: 'text',
+    username: 'text',
+    is_bot: 'boolean',
+    content: 'text',
+    nonce: 'text',
+    created_at: 'timestamptz',
+    position: 'bigint',
+  },
+  key: ['room_id', 'seq'],
+  indexes: ['UNIQUE (room_id, user_id, nonce) WHERE nonce IS NOT NULL'],
+  handlers: {
+    MessageSent: ({data, position}, rows) =>
+      rows.put({
+        room_id: data.roomId,
+        seq: data.seq,
+        id: data.messageId,
+        user_id: data.senderId,
+        username: data.username,
+        is_bot: data.isBot,
+        content: data.content,
+        nonce: data.nonce,
+        created_at: data.sentAt,
+        position,
+      }),
+  },
+})
+
+/** A message as every client gets it; `createdAt` is an ISO time. */
+export type Message = {
+  id: string
+  roomId: string
+  userId: string
+  username: string
+  content: string
+  createdAt: string
+  isBot: boolean
+  seq: number
+}
+
+export const messageOf = ({messageId, roomId, senderId, username, content, isBot, seq, sentAt}: Sent): Message => ({
+  id: messageId,
+  roomId,
+  userId: senderId,
+  username,
+  content,
+  createdAt: sentAt,
+  isBot,
+  seq,
+})
+
+type Stored = Omit<Message, 'createdAt'> & {createdAt: Date}
+const COLUMNS = `id, room_id AS "roomId", user_id AS "userId", username, content, created_at AS "createdAt", is_bot AS "isBot", seq`
+const toMessage = (row: Stored): Message => ({...row, createdAt: row.createdAt.toISOString()})
+
+/** Oldest first. `before` and `since` are exclusive; `before` (or neither) gives the newest that fit. */
+export const listMessages = async (
+  pool: Pool,
+  roomId: string,
+  {before, since, limit}: {before?: number | undefined; since?: number | undefined; limit: number},
+): Promise<Message[]> => {
+  const forward = since !== undefined
+  const {rows} = await pool.query<Stored>({
+    name: `list messages ${forward}`,
+    text: `SELECT ${COLUMNS} FROM ${messages.view} WHERE room_id = $1 AND seq ${forward ? '>' : '<'} $2
+           ORDER BY seq ${forward ? 'ASC' : 'DESC'} LIMIT $3`,
+    values: [roomId, forward ? since : (before ?? 2_147_483_647), limit],
+  })
+  const found = rows.map(toMessage)
+  return forward ? found : found.reverse()
+}
+
+/** What this sender stored under the nonce, and the newest seq that the table holds: one snapshot, so no gap between them. */
+export const findNonce = async (
+  pool: Pool,
+  roomId: RoomId,
+  userId: UserId,
+  nonce: string,
+): Promise<{found: {message: Sent; position: bigint} | null; upTo: number}> => {
+  const {rows} = await pool.query<{upTo: number; id: MessageId | null} & Stored & {position: string}>({
+    name: 'find nonce',
+    text: `SELECT n.seq AS "upTo", id, username, content, created_at AS "createdAt", is_bot AS "isBot", m.seq, position FROM
+             (SELECT coalesce(max(seq), -1) AS seq FROM ${messages.view} WHERE room_id = $1) n
+             LEFT JOIN ${messages.view} m ON room_id = $1 AND user_id = $2 AND nonce = $3`,
+    values: [roomId, userId, nonce],
+  })
+  const {upTo, id, username, content, isBot, seq, createdAt, position} = rows[0]!
+  if (id === null) return {found: null, upTo}
+  const sentAt = createdAt.toISOString()
+  const message = {roomId, messageId: id, seq, senderId: userId, username, isBot, content, nonce, sentAt}
+  return {found: {message, position: BigInt(position)}, upTo}
+}

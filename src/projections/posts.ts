@@ -1,0 +1,67 @@
+import type {Pool} from 'pg'
+import {readTable} from './readTable.ts'
+
+export const posts = readTable({
+  name: 'posts',
+  version: 1,
+  columns: {
+    id: 'text',
+    author_id: 'text',
+    author_name: 'text',
+    title: 'text',
+    body: 'text',
+    attachments: 'jsonb',
+    created_at: 'timestamptz',
+    position: 'bigint',
+  },
+  key: ['id'],
+  indexes: ['UNIQUE (position)'],
+  handlers: {
+    PostCreated: ({data, metadata, position}, rows) =>
+      rows.put({
+        id: data.postId,
+        author_id: data.authorId,
+        author_name: data.authorName,
+        title: data.title,
+        body: data.body,
+        attachments: JSON.stringify(data.attachments),
+        created_at: metadata.time,
+        position,
+      }),
+  },
+})
+
+export type PostRow = {
+  id: string
+  author_id: string
+  author_name: string
+  title: string
+  body: string
+  attachments: string[]
+  created_at: Date
+  position: string
+}
+
+const COLUMNS = 'id, author_id, author_name, title, body, attachments, created_at, position'
+
+/** Newest first. `before`: the position of the last post of the page before; null begins at the newest. */
+export const listPosts = async (
+  pool: Pool,
+  {before, limit}: {before: bigint | null; limit: number},
+): Promise<PostRow[]> => {
+  const {rows} = await pool.query<PostRow>({
+    name: 'list posts',
+    text: `SELECT ${COLUMNS} FROM ${posts.view} WHERE position < $1 ORDER BY position DESC LIMIT $2`,
+    values: [before?.toString() ?? '9223372036854775807', limit],
+  })
+  return rows
+}
+
+export const findPost = async (pool: Pool, id: string): Promise<PostRow | null> => {
+  const {rows} = await pool.query<PostRow>({
+    name: 'find post',
+    text: `SELECT ${COLUMNS} FROM ${posts.view} WHERE id = $1`,
+    values: [id],
+  })
+  return rows[0] ?? null
+}

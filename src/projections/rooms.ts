@@ -1,0 +1,102 @@
+import type {Pool} from 'pg'
+import {type Message, messageOf} from './messages.ts'
+import {readTable} from './readTable.ts'
+import {roomMembers} from './roomMembers.ts'
+
+export const rooms = readTable({
+  name: 'rooms',
+  version: 1,
+  columns: {
+    room_id: 'text',
+    name: 'text',
+    visibility: 'text',
+    created_by: 'text',
+    created_at: 'timestamptz',
+    member_count: 'int',
+    last_seq: 'int',
+    last_message: 'jsonb',
+    position: 'bigint',
+  },
+  key: ['room_id'],
+  indexes: ['UNIQUE (position)', '(visibility, position)'],
+  handlers: {
+    RoomCreated: ({data, metadata, position}, rows) =>
+      rows.put({
+        room_id: data.roomId,
+        name: data.name,
+        visibility: data.visibility,
+        created_by: data.creatorId,
+        created_at: metadata.time,
+        member_count: 0,
+        last_seq: -1,
+        last_message: null,
+        position,
+      }),
+    UserJoined: ({data}, rows) => rows.add({room_id: data.roomId}, {member_count: 1}),
+    UserLeft: ({data}, rows) => rows.add({room_id: data.roomId}, {member_count: -1}),
+    MessageSent: ({data}, rows) =>
+      rows.patch({room_id: data.roomId}, {last_seq: data.seq, last_message: JSON.stringify(messageOf(data))}),
+  },
+})
+
+export type RoomRow = {
+  id: string
+  name: string
+  visibility: 'invite' | 'open'
+  createdBy: string
+  createdAt: Date
+  memberCount: number
+  lastSeq: number
+  lastMessage: Message | null
+  isMember: boolean
+  position: string
+}
+
+const COLUMNS = `r.room_id AS id, r.name, r.visibility, r.created_by AS "createdBy", r.created_at AS "createdAt",
+  r.member_count AS "memberCount", r.last_seq AS "lastSeq", r.last_message AS "lastMessage", r.position`
+const IS_MEMBER = `EXISTS (SELECT FROM ${roomMembers.view} m WHERE m.room_id = r.room_id AND m.user_id = $1) AS "isMember"`
+
+type Page = {before: bigint | null; limit: number}
+const start = ({before}: Page): string => before?.toString() ?? '9223372036854775807'
+
+/** The rooms that this person is in, newest first. */
+export const listRoomsOf = async (pool: Pool, userId: string, page: Page): Promise<RoomRow[]> => {
+  const {rows} = await pool.query<RoomRow>({
+    name: 'list rooms of',
+    text: `SELECT ${COLUMNS}, true AS "isMember" FROM ${roomMembers.view} m JOIN ${rooms.view} r USING (room_id)
+           WHERE m.user_id = $1 AND r.position < $2 ORDER BY r.position DESC LIMIT $3`,
+    values: [userId, start(page), page.limit],
+  })
+  return rows
+}
+
+/** The rooms that anybody may join, newest first. */
+export const listOpenRooms = async (pool: Pool, userId: string, page: Page): Promise<RoomRow[]> => {
+  const {rows} = await pool.query<RoomRow>({
+    name: 'list open rooms',
+    text: `SELECT ${COLUMNS}, ${IS_MEMBER} FROM ${rooms.view} r
+           WHERE r.visibility = 'open' AND r.position < $2 ORDER BY r.position DESC LIMIT $3`,
+    values: [userId, start(page), page.limit],
+  })
+  return rows
+}
+
+/** Every room, newest first: what a bot sees. */
+export const listAllRooms = async (pool: Pool, page: Page): Promise<RoomRow[]> => {
+  const {rows} = await pool.query<RoomRow>({
+    name: 'list all rooms',
+    text: `SELECT ${COLUMNS}, true AS "isMember" FROM ${rooms.view} r
+           WHERE r.position < $1 ORDER BY r.position DESC LIMIT $2`,
+    values: [start(page), page.limit],
+  })
+  return rows
+}
+
+export const findRoom = async (pool: Pool, userId: string, roomId: string): Promise<RoomRow | null> => {
+  const {rows} = await pool.query<RoomRow>({
+    name: 'find room',
+    text: `SELECT ${COLUMNS}, ${IS_MEMBER} FROM ${rooms.view} r WHERE r.room_id = $2`,
+    values: [userId, roomId],
+  })
+  return rows[0] ?? null
+}

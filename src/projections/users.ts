@@ -1,0 +1,68 @@
+import type {Pool} from 'pg'
+import type {IdentityHash} from '../domain/identity.ts'
+import type {Provider, UserId} from '../domain/user.ts'
+import {readTable} from './readTable.ts'
+
+/** People and registration attempts. `verified`: this one owns its identity; attempts beside it are dead. */
+export const users = readTable({
+  name: 'users',
+  version: 1,
+  columns: {
+    user_id: 'text',
+    identity: 'text',
+    provider: 'text',
+    email: 'text',
+    username: 'text',
+    has_password: 'boolean',
+    verified: 'boolean',
+    position: 'bigint',
+  },
+  key: ['user_id'],
+  indexes: ['(identity)'],
+  handlers: {
+    UserRegistered: ({data, position}, rows) =>
+      rows.put({
+        user_id: data.userId,
+        identity: data.identity,
+        provider: data.provider,
+        email: data.email,
+        username: data.username,
+        has_password: data.passwordHash !== null,
+        verified: false,
+        position,
+      }),
+    IdentityClaimed: ({data}, rows) => rows.patch({user_id: data.userId}, {verified: true}),
+  },
+})
+
+export type UserRow = {
+  userId: UserId
+  identity: IdentityHash
+  provider: Provider
+  email: string | null
+  username: string
+}
+
+/** A person by id; registration attempts are not people yet. */
+export const findUser = async (pool: Pool, userId: string): Promise<UserRow | null> => {
+  const {rows} = await pool.query<UserRow>({
+    name: 'find user',
+    text: `SELECT user_id AS "userId", identity, provider, email, username FROM ${users.view} WHERE user_id = $1 AND verified`,
+    values: [userId],
+  })
+  return rows[0] ?? null
+}
+
+/** Registration attempts for an identity that nobody has verified yet, newest first, at most 100. */
+export const findOpenAttempts = async (
+  pool: Pool,
+  identity: IdentityHash,
+): Promise<{userId: UserId; hasPassword: boolean}[]> => {
+  const {rows} = await pool.query<{userId: UserId; hasPassword: boolean}>(
+    `SELECT user_id AS "userId", has_password AS "hasPassword" FROM ${users.view} u WHERE identity = $1
+     AND NOT EXISTS (SELECT FROM ${users.view} v WHERE v.identity = $1 AND v.verified)
+     ORDER BY position DESC LIMIT 100`,
+    [identity],
+  )
+  return rows
+}

@@ -1,0 +1,38 @@
+import {z} from 'zod'
+import {sendMessage, storedNonce} from '../commands/sendMessage.ts'
+import {MessageContent, Nonce} from '../domain/chat.ts'
+import {isRefusal} from '../domain/event.ts'
+import type {RoomId} from '../domain/room.ts'
+import {storable} from '../domain/text.ts'
+import {invalid, refused} from '../edge/errors.ts'
+import {newMessageId} from '../keys/ids.ts'
+import {messageOf} from '../projections/messages.ts'
+import type {Delivery} from './delivery.ts'
+import type {SocketEvent, SocketParts} from './sockets.ts'
+
+const Payload = z.object({roomId: storable.max(100), content: MessageContent, nonce: Nonce.optional()})
+
+/** `send_message`: answered once the log holds the message durably; the tail brings it to the room. */
+export const sendMessageEvent = ({execute, findNonce, limits}: SocketParts, delivery: Delivery): SocketEvent => ({
+  name: 'send_message',
+  handle: async (_socket, by, args, requestId, reply) => {
+    const parsed = Payload.safeParse(args[0])
+    if (!parsed.success) throw invalid(parsed.error)
+    const {roomId, content, nonce} = parsed.data
+    if (!by.isBot) await limits.messages(by.userId)
+    const sent = await sendMessage(
+      {execute, findNonce},
+      {
+        by,
+        roomId: roomId as RoomId,
+        messageId: newMessageId(),
+        content,
+        nonce: storedNonce(nonce),
+      },
+      {correlationId: requestId},
+    )
+    if (isRefusal(sent)) throw refused(sent)
+    delivery.acknowledge(by.userId, sent.position)
+    reply({ok: true, message: messageOf(sent.message), position: sent.position.toString()})
+  },
+})
