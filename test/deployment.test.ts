@@ -419,5 +419,7 @@ describe('nginx.conf', () => {
     })
   })
 
-  it.skipIf(nginx)('is not tried with a real nginx: there is none on this machine', (context) => context.skip())
+  it.skipIf(nginx)('is not tried with a real nginx: there is none on this machine', (context) =>
+    context.skip('there is no nginx on this machine'),
+  )
 })

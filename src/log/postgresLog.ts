@@ -338,13 +338,14 @@ export const openPostgresLog = async ({
 
     append: (stream, events, expected) => {
       if (events.length === 0) return Promise.reject(new RangeError('an append needs an event'))
+      let bytes = 0
       const items = events.map(({id, type, data, metadata}) => {
         const d = JSON.stringify(data)
         const m = JSON.stringify(metadata)
-        const tooLarge = Buffer.byteLength(d) > MAX_EVENT_BYTES || Buffer.byteLength(m) > MAX_EVENT_BYTES
-        return tooLarge ? null : `{"i":${JSON.stringify(id)},"t":${JSON.stringify(type)},"d":${d},"m":${m}}`
+        bytes += Buffer.byteLength(d) + Buffer.byteLength(m)
+        return `{"i":${JSON.stringify(id)},"t":${JSON.stringify(type)},"d":${d},"m":${m}}`
       })
-      if (items.includes(null)) return Promise.resolve({ok: false, reason: 'tooLarge'})
+      if (bytes > MAX_EVENT_BYTES) return Promise.resolve({ok: false, reason: 'tooLarge'})
       if (closed) return Promise.reject(new LogUnavailable('the log is closed'))
       const json = `{"s":${JSON.stringify(stream)},"r":${expected === 'none' ? -1 : expected},"e":[${items.join(',')}]}`
       return new Promise((settle, fail) => {
@@ -398,7 +399,8 @@ export const openPostgresLog = async ({
           const connection = connections
           if (lastId === undefined || checked !== connection) {
             const id = (await log.readAt(last))?.id ?? null
-            if (lastId !== undefined && id !== lastId) throw new HistoryChanged(`another event is at ${last}`)
+            if (lastId === undefined ? id === null && after !== null : id !== lastId)
+              throw new HistoryChanged(`another event is at ${last}`)
             if (lastId === undefined) learn((await log.head()) ?? 0n)
             lastId = id
             checked = connection

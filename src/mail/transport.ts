@@ -50,11 +50,20 @@ const message = ({to, subject, text, html}: Mail, id: string, from: string): Sen
   from,
   to: {name: '', address: to},
   subject,
-  text,
-  html,
+  text: part('plain', text),
+  html: part('html', html),
   messageId: `<${id}@${from.replace(/^.*@|>$/g, '')}>`,
   headers: {'Auto-Submitted': 'auto-generated'},
 })
+
+/**
+ * Left to itself, nodemailer breaks lines of more than 76 characters by quoted-printable, and a link in a file could not be
+ * taken out of it by eye. Mail allows 998 (RFC 5322), so what is ASCII goes as it is.
+ */
+const part = (kind: 'plain' | 'html', content: string): string | {raw: string} =>
+  content.split('\n').every((line) => /^[\t\x20-\x7e]{0,998}$/.test(line))
+    ? {raw: `Content-Type: text/${kind}; charset=utf-8\nContent-Transfer-Encoding: 7bit\n\n${content}`}
+    : content
 
 const writeDurably = async (file: string, content: Buffer): Promise<void> => {
   const temporary = `${file}.part`

@@ -2,7 +2,7 @@ import {once} from 'node:events'
 import {type AddressInfo, createServer, type Socket} from 'node:net'
 import pg from 'pg'
 import {pino} from 'pino'
-import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, it} from 'vitest'
+import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it} from 'vitest'
 import {
   MAIL_QUEUE_DDL,
   type MailQueue,
@@ -11,13 +11,13 @@ import {
   openMailQueue,
 } from '../../src/mail/mailQueue.ts'
 import {openTransport} from '../../src/mail/transport.ts'
+import {createDatabase} from '../support/database.ts'
 import {smtpPeer} from './smtpPeer.ts'
 
-const ADMIN = process.env.TEST_DATABASE_URL!
 const wait = {timeout: 10_000, interval: 20}
 
 describe('openMailQueue', () => {
-  const database = `mails_${process.pid}`
+  let database: string
   const masterKey = Buffer.alloc(32, 1)
   const inLog = new Set<string>()
   const lines: string[] = []
@@ -28,17 +28,8 @@ describe('openMailQueue', () => {
   let nodes: MailQueue[] = []
   let hangUp = () => {}
 
-  const admin = async (sql: string) => {
-    const client = new pg.Client(ADMIN)
-    await client.connect()
-    await client.query(sql).finally(() => client.end())
-  }
-  const newPool = (max = 10) => {
-    const url = new URL(ADMIN)
-    url.pathname = database
-    // A pool tells of an idle connection that was cut by an event; one of the tests cuts them all.
-    return new pg.Pool({connectionString: url.href, max}).on('error', () => {})
-  }
+  // A pool tells of an idle connection that was cut by an event; one of the tests cuts them all.
+  const newPool = (max = 10) => new pg.Pool({connectionString: database, max}).on('error', () => {})
   const openNode = (options: Partial<MailQueueOptions> = {}, smtpUrl = peer.url) => {
     const node = openMailQueue({
       pool,
@@ -83,15 +74,12 @@ describe('openMailQueue', () => {
   }
 
   beforeAll(async () => {
-    await admin(`CREATE DATABASE ${database}`)
+    database = await createDatabase()
     pool = newPool()
     await pool.query(MAIL_QUEUE_DDL)
     await pool.query(MAIL_QUEUE_DDL)
   })
-  afterAll(async () => {
-    await pool.end()
-    await admin(`DROP DATABASE ${database}`)
-  })
+  afterAll(() => pool.end())
   beforeEach(async () => {
     refusal = 0
     peer = await smtpPeer({refuse: () => refusal})
@@ -326,12 +314,15 @@ describe('openMailQueue', () => {
     const node = openNode({pool: broken})
     await node.enqueue(mail('foo@example.org'), awaits('e-1'))
     inLog.add('user-1 e-1')
-    await admin(`ALTER DATABASE ${database} ALLOW_CONNECTIONS false`)
-    await pool.query(
-      'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()',
-    )
+    const outside = new pg.Client(inject('postgresUrl'))
+    await outside.connect()
+    const {database: name} = new pg.Client(database)
+    await outside.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`)
+    await outside.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1', [name])
     await node.release('e-1')
-    await admin(`ALTER DATABASE ${database} ALLOW_CONNECTIONS true`)
+    expect(lines.join('')).toContain('released late')
+    await outside.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`)
+    await outside.end()
     await later('5 seconds')
     await expect.poll(recipients, wait).toEqual(['foo@example.org'])
     await node.stop()

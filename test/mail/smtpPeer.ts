@@ -3,7 +3,7 @@ import type {AddressInfo} from 'node:net'
 import {text} from 'node:stream/consumers'
 import {SMTPServer} from 'smtp-server'
 
-export type Received = {from: string; to: string[]; message: string}
+type Received = {from: string; to: string[]; message: string}
 
 /** A mail server on a free port that keeps what it takes. `refuse` is asked for each mail: an SMTP code, or 0. */
 export const smtpPeer = async ({port = 0, refuse = () => 0}: {port?: number; refuse?: () => number} = {}) => {

@@ -10,7 +10,7 @@ import {openTransport} from '../../src/mail/transport.ts'
 import {verificationMail} from '../../src/mail/verificationMail.ts'
 import {smtpPeer} from './smtpPeer.ts'
 
-const link = 'http://localhost:3000/api/email/verify?token=abcdefghijklmnopqrstuvwxyz'
+const link = `http://localhost:3000/api/email/verify?token=${'abcdefghij'.repeat(10)}`
 const mail = verificationMail({to: 'foo@example.org', username: 'Foo', attemptedAt: new Date(), link})
 const from = 'Community <no-reply@community.example.org>'
 const forever = new AbortController().signal
@@ -43,6 +43,26 @@ describe('openTransport', () => {
       expect(message).toContain('Content-Type: text/html')
       expect(message).toContain(`\r\n${link}\r\n`)
       expect(logged).toEqual([])
+    })
+
+    it('encodes what is not ASCII', async () => {
+      const peer = await smtpPeer()
+      await openTransport({smtpUrl: peer.url, from}, logger).send(
+        {...mail, text: 'Grüße', html: 'x'.repeat(999)},
+        'e-1',
+        forever,
+      )
+      await peer.stop()
+      const {message} = peer.received[0]!
+      expect(message).toContain('Gr=C3=BC=C3=9Fe')
+      expect(message).not.toMatch(/.{99}/)
+    })
+
+    it('keeps a dot that stands alone, and what comes after it', async () => {
+      const peer = await smtpPeer()
+      await openTransport({smtpUrl: peer.url, from}, logger).send({...mail, text: 'one\n.\ntwo\n'}, 'e-1', forever)
+      await peer.stop()
+      expect(peer.received[0]!.message).toContain('\r\none\r\n.\r\ntwo\r\n')
     })
 
     it('reaches a server by name', async () => {

@@ -34,7 +34,7 @@ describe('verificationMail', () => {
     expect(mail.text.match(/^https?:.*$/gm)).toEqual([attempt.link])
   })
 
-  it('needs no line longer than 76 characters besides the link, so that plain text stays plain in the mail', () => {
+  it('needs no line longer than 76 characters, whatever the name', () => {
     const {text} = verificationMail({...attempt, username: 'x'.repeat(50), link: 'https://e.org/?token=abc'})
     expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(76)
   })
