@@ -2,7 +2,6 @@ import {createServer} from 'node:http'
 import {Pool} from 'pg'
 import {type Logger, pino} from 'pino'
 import {openExecute} from './commands/execute.ts'
-import {readChat} from './commands/streams.ts'
 import type {Config} from './config.ts'
 import {startEmbeddedPostgres} from './database/embeddedPostgres.ts'
 import {makeSchema} from './database/schema.ts'
@@ -26,6 +25,7 @@ import {findNonce} from './projections/messages.ts'
 import {openRunner} from './projections/runner.ts'
 import {tables} from './projections/tables.ts'
 import {openSockets} from './realtime/sockets.ts'
+import {readChat} from './streams/readChat.ts'
 
 const READY_MS = 1_500
 const DRAIN_MS = 4_000

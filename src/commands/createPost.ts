@@ -1,8 +1,8 @@
 import {isRefusal, type Refusal} from '../domain/event.ts'
 import {decideCreatePost, type Post, type PostContent, type PostId} from '../domain/post.ts'
 import type {Actor} from '../domain/user.ts'
+import {postFold, postStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {postFold, postStream} from './streams.ts'
 
 /** `postId` is new, or derived from an Idempotency-Key: then a repeat answers with the post as it was first created. */
 export const createPost = async (

@@ -1,8 +1,8 @@
 import {isRefusal, type Refusal} from '../domain/event.ts'
 import {decideCreateRoom, type RoomId, type Visibility} from '../domain/room.ts'
 import type {Actor} from '../domain/user.ts'
+import {roomFold, roomStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {roomFold, roomStream} from './streams.ts'
 
 /** `roomId` is new, or derived from an Idempotency-Key, as with posts. */
 export const createRoom = async (

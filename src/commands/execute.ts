@@ -5,6 +5,7 @@ import {type Decision, isRefusal, type Refusal} from '../domain/event.ts'
 import {addressOf, type Codec, type EventMetadata, isFaulty, type LoggedEvent} from '../log/codec.ts'
 import {type EventLog, type ExpectedRevision, LogUnavailable, type NewRecord} from '../log/eventLog.ts'
 import type {TailEvent} from '../log/tail.ts'
+import type {Fold} from '../streams/streams.ts'
 
 /** How long a command tries against conflicts and an unreachable log before it gives up. */
 const PATIENCE_MS = 2_000
@@ -21,18 +22,6 @@ const CONTENDED_MS = 1_000
 export class Busy extends Error {
   override name = 'Busy'
 }
-
-/**
- * How a stream's events become the state that a `decide…` needs. `newest`: that many of the newest events give the whole
- * state, so that a long stream need not be read.
- */
-export type Fold<S, E> = {initial: S; evolve: (state: S, events: readonly E[]) => S; newest?: number}
-
-/** The fold of single steps. */
-export const foldOf = <S, E>(initial: S, evolve: (state: S, event: E) => S): Fold<S, E> => ({
-  initial,
-  evolve: (state, events) => events.reduce(evolve, state),
-})
 
 /** Who sent the command, within which request, because of which event. `name` is the command's own. */
 export type CommandContext = {

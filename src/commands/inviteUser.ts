@@ -2,8 +2,8 @@ import {isRefusal, type Refusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
 import {decideInvite, inviteeOf, type RoomId} from '../domain/room.ts'
 import type {Actor, UserId} from '../domain/user.ts'
+import {identityFold, identityStream, roomFold, roomStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {identityFold, identityStream, roomFold, roomStream, userFold, userStream} from './streams.ts'
 
 /** As the inviter named the person: by an id seen somewhere, or by an identity that somebody may own, now or later. */
 export type Named = {userId: UserId} | {identity: IdentityHash}

@@ -1,8 +1,8 @@
 import {isRefusal, type Refusal} from '../domain/event.ts'
 import {decideJoin, type RoomId} from '../domain/room.ts'
 import type {Actor} from '../domain/user.ts'
+import {roomFold, roomStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {roomFold, roomStream} from './streams.ts'
 
 export const joinRoom = async (
   {execute}: {execute: Execute},

@@ -1,8 +1,8 @@
 import {isRefusal, type Refusal} from '../domain/event.ts'
 import {decideLeave, type RoomId} from '../domain/room.ts'
 import type {Actor} from '../domain/user.ts'
+import {roomFold, roomStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {roomFold, roomStream} from './streams.ts'
 
 /** Leaves; for an invited person: declines. */
 export const leaveRoom = async (

@@ -2,8 +2,8 @@ import {isRefusal, type Refusal, refusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
 import type {User, UserId} from '../domain/user.ts'
 import type {KeyStore} from '../keys/keyStore.ts'
+import {accessFold, accessStream, identityFold, identityStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {accessFold, accessStream, identityFold, identityStream, userFold, userStream} from './streams.ts'
 
 /** Compares with bcrypt; with null it compares with a hash of nothing, so that it takes as long and says no. */
 type ComparePassword = (password: string, hash: string | null) => Promise<boolean>

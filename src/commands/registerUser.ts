@@ -4,8 +4,8 @@ import {decideRegister, type UserId} from '../domain/user.ts'
 import {newUserId} from '../keys/ids.ts'
 import type {KeyStore} from '../keys/keyStore.ts'
 import {type Token, tokenFor} from '../keys/token.ts'
+import {identityFold, identityStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {identityFold, identityStream, userFold, userStream} from './streams.ts'
 
 export const VERIFICATION_HOURS = 24
 

@@ -3,9 +3,9 @@ import {isRefusal, type Refusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
 import {decideRequestVerification, type UserId} from '../domain/user.ts'
 import {tokenFor} from '../keys/token.ts'
+import {identityFold, identityStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
 import {type Registration, registerUser, type SendVerification, VERIFICATION_HOURS} from './registerUser.ts'
-import {identityFold, identityStream, userFold, userStream} from './streams.ts'
 
 /**
  * Sends the attempt that this session made or tried to log in to; without one, the only open attempt; where there are

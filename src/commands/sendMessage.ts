@@ -2,8 +2,8 @@ import {type Chat, decideSend, type Message, type MessageId, recall} from '../do
 import {isRefusal, type Refusal, refusal} from '../domain/event.ts'
 import {isMember, type RoomId} from '../domain/room.ts'
 import type {Actor, UserId} from '../domain/user.ts'
+import {chatFold, chatStream, roomFold, roomStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {chatFold, chatStream, roomFold, roomStream} from './streams.ts'
 
 /**
  * Where the same nonce of the same sender in the same room was stored already: first in the messages table, then in the

@@ -1,8 +1,8 @@
 import {isRefusal, type Refusal} from '../domain/event.ts'
 import {decideClaim} from '../domain/identity.ts'
 import {decideVerify, type UserId} from '../domain/user.ts'
+import {identityFold, identityStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {identityFold, identityStream, userFold, userStream} from './streams.ts'
 
 /**
  * The link in the mail. Claiming the identity decides between several attempts for one address; marking the token used

@@ -1,12 +1,21 @@
 import type {AccessEvent} from '../domain/access.ts'
-import {type Chat, type ChatEvent, emptyChat, evolveChat, type Message, REMEMBERED} from '../domain/chat.ts'
+import {type Chat, type ChatEvent, emptyChat, evolveChat, REMEMBERED} from '../domain/chat.ts'
 import {evolveIdentity, freeIdentity, type Identity, type IdentityEvent, type IdentityHash} from '../domain/identity.ts'
 import {evolvePost, noPost, type Post, type PostEvent, type PostId} from '../domain/post.ts'
 import {evolveRoom, noRoom, type Room, type RoomEvent, type RoomId} from '../domain/room.ts'
 import {evolveUser, noUser, type User, type UserEvent, type UserId} from '../domain/user.ts'
-import {type Codec, isFaulty} from '../log/codec.ts'
-import type {EventLog} from '../log/eventLog.ts'
-import {type Fold, foldOf} from './execute.ts'
+
+/**
+ * How a stream's events become the state that a `decide…` needs. `newest`: that many of the newest events give the whole
+ * state, so that a long stream need not be read.
+ */
+export type Fold<S, E> = {initial: S; evolve: (state: S, events: readonly E[]) => S; newest?: number}
+
+/** The fold of single steps. */
+export const foldOf = <S, E>(initial: S, evolve: (state: S, event: E) => S): Fold<S, E> => ({
+  initial,
+  evolve: (state, events) => events.reduce(evolve, state),
+})
 
 export const userStream = (userId: UserId): string => `user-${userId}`
 export const identityStream = (identity: IdentityHash): string => `identity-${identity}`
@@ -21,19 +30,3 @@ export const accessFold: Fold<null, AccessEvent> = {...foldOf(null, () => null),
 export const postFold: Fold<Post, PostEvent> = foldOf(noPost, evolvePost)
 export const roomFold: Fold<Room, RoomEvent> = {initial: noRoom, evolve: evolveRoom}
 export const chatFold: Fold<Chat, ChatEvent> = {...foldOf(emptyChat, evolveChat), newest: REMEMBERED}
-
-/** A room's messages with `after` < seq ≤ `upTo`, oldest first, as the log has them. */
-export const readChat = async function* (
-  {log, codec}: {log: EventLog; codec: Codec},
-  roomId: RoomId,
-  {after, upTo}: {after: number; upTo: number},
-): AsyncGenerator<Message> {
-  // Every message is an event and other events share the stream, so a revision is never below its seq.
-  for await (const record of log.readStream(chatStream(roomId), {from: after + 1})) {
-    const [event] = await codec.decode([record])
-    if (!event || isFaulty(event) || event.type !== 'MessageSent' || event.data.seq <= after) continue
-    if (event.data.seq > upTo) return
-    yield event.data
-    if (event.data.seq === upTo) return
-  }
-}
