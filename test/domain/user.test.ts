@@ -1,0 +1,121 @@
+import {describe, expect, it} from 'vitest'
+import {decideRegister, decideRequestVerification, decideVerify, type UserEvent} from '../../src/domain/user.ts'
+import {userFold} from '../../src/streams/streams.ts'
+import {identityOf, person, specify} from '../support/specification.ts'
+
+const given = specify(userFold)
+const {userId} = person('Ann')
+
+const registration = {
+  userId,
+  provider: 'email' as const,
+  identity: identityOf('Ann'),
+  email: 'ann@example.com',
+  username: 'Ann',
+  passwordHash: 'a hash',
+  tokenHash: 'first',
+  tokenExpiresAt: '2025-01-02T00:00:00.000Z',
+}
+const registered: UserEvent = {type: 'UserRegistered', data: registration}
+const requested: UserEvent = {
+  type: 'VerificationRequested',
+  data: {userId, tokenHash: 'second', tokenExpiresAt: '2025-01-03T00:00:00.000Z'},
+}
+const verified = (tokenHash: string): UserEvent => ({type: 'UserVerified', data: {userId, tokenHash}})
+const inTime = '2025-01-01T23:59:59.999Z'
+
+describe('decideRegister', () => {
+  it('begins an attempt with its own password, name and token', () => {
+    given()
+      .when((user) => decideRegister(user, registration))
+      .happens(registered)
+  })
+
+  it('registers a stream once', () => {
+    given(registered)
+      .when((user) => decideRegister(user, {...registration, username: 'Eve'}))
+      .changesNothing()
+  })
+})
+
+describe('decideRequestVerification', () => {
+  const token = {hash: 'second', expiresAt: '2025-01-03T00:00:00.000Z'}
+
+  it('gives an open attempt a further token', () => {
+    given(registered)
+      .when((user) => decideRequestVerification(user, token))
+      .happens(requested)
+  })
+
+  it('gives none to nobody, and none to whoever is verified', () => {
+    given()
+      .when((user) => decideRequestVerification(user, token))
+      .changesNothing()
+    given(registered, verified('first'))
+      .when((user) => decideRequestVerification(user, token))
+      .changesNothing()
+  })
+})
+
+describe('decideVerify', () => {
+  it('verifies with the token of the mail', () => {
+    given(registered)
+      .when((user) => decideVerify(user, 'first', inTime))
+      .happens(verified('first'))
+  })
+
+  it('verifies with the token of any of the mails', () => {
+    for (const hash of ['first', 'second']) {
+      given(registered, requested)
+        .when((user) => decideVerify(user, hash, inTime))
+        .happens(verified(hash))
+    }
+  })
+
+  it('refuses a token that the attempt does not have', () => {
+    given(registered)
+      .when((user) => decideVerify(user, 'second', inTime))
+      .refuses('TOKEN_INVALID', {reason: 'invalid'})
+    given()
+      .when((user) => decideVerify(user, 'first', inTime))
+      .refuses('TOKEN_INVALID', {reason: 'invalid'})
+  })
+
+  it('refuses a token from the moment it expires, each by its own time', () => {
+    given(registered, requested)
+      .when((user) => decideVerify(user, 'first', '2025-01-02T00:00:00.000Z'))
+      .refuses('TOKEN_INVALID', {reason: 'expired'})
+    given(registered, requested)
+      .when((user) => decideVerify(user, 'second', '2025-01-02T00:00:00.000Z'))
+      .happens(verified('second'))
+  })
+
+  it('refuses every token of an attempt once one was used, and says used of an old one too', () => {
+    for (const [hash, now] of [
+      ['first', inTime],
+      ['second', inTime],
+      ['first', '2026-01-01T00:00:00.000Z'],
+    ] as const) {
+      given(registered, requested, verified('first'))
+        .when((user) => decideVerify(user, hash, now))
+        .refuses('TOKEN_INVALID', {reason: 'used'})
+    }
+  })
+
+  it('verifies nobody who came without a token', () => {
+    const {data} = registered as Extract<UserEvent, {type: 'UserRegistered'}>
+    given({type: 'UserRegistered', data: {...data, tokenHash: null, tokenExpiresAt: null}})
+      .when((user) => decideVerify(user, 'first', inTime))
+      .refuses('TOKEN_INVALID', {reason: 'invalid'})
+  })
+})
+
+describe('evolveUser', () => {
+  it('makes an attempt a verified user, with all that it registered', () => {
+    const {tokenHash: _hash, tokenExpiresAt: _expires, ...facts} = registration
+    const state = (...events: UserEvent[]) => userFold.evolve(userFold.initial, events)
+    expect(state(registered)).toMatchObject({kind: 'attempt', ...facts})
+    expect(state(registered, verified('first'))).toMatchObject({kind: 'verified', ...facts})
+    expect(state(verified('first'))).toEqual({kind: 'none'})
+  })
+})
