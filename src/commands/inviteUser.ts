@@ -1,7 +1,7 @@
 import {isRefusal, type Refusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
 import {decideInvite, inviteeOf, type RoomId} from '../domain/room.ts'
-import type {Actor, UserId} from '../domain/user.ts'
+import {type Actor, isSomebody, type UserId} from '../domain/user.ts'
 import {identityFold, identityStream, roomFold, roomStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
 
@@ -33,5 +33,5 @@ const resolve = async (execute: Execute, whom: Named) => {
     return {invitee: inviteeOf(whom.identity), userId: state.kind === 'claimed' ? state.userId : null}
   }
   const {state} = await execute.load(userStream(whom.userId), userFold, {fresh: true})
-  return {invitee: inviteeOf(state.kind === 'none' ? whom.userId : state.identity), userId: whom.userId}
+  return {invitee: inviteeOf(isSomebody(state) ? state.identity : whom.userId), userId: whom.userId}
 }

@@ -1,6 +1,6 @@
 import {isRefusal, type Refusal, refusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
-import type {User, UserId} from '../domain/user.ts'
+import {isSomebody, type User, type UserId} from '../domain/user.ts'
 import type {KeyStore} from '../keys/keyStore.ts'
 import {accessFold, accessStream, identityFold, identityStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
@@ -34,8 +34,8 @@ export const logIn = async (
       ? (owner.userId as UserId)
       : (await openAttempts(identity)).find(({hasPassword}) => hasPassword)?.userId
   const user: User = userId ? (await execute.load(userStream(userId), userFold, {fresh: true})).state : userFold.initial
-  const matches = await comparePassword(password, user.kind === 'none' ? null : user.passwordHash)
-  if (!matches || user.kind === 'none') return refusal({refused: 'WRONG_CREDENTIALS'})
+  const matches = await comparePassword(password, isSomebody(user) ? user.passwordHash : null)
+  if (!matches || !isSomebody(user)) return refusal({refused: 'WRONG_CREDENTIALS'})
   if (owner.kind !== 'claimed') return {...refusal({refused: 'NOT_VERIFIED'}), attempt: user.userId}
   return signIn(execute, user.userId, 'password', {...context, name: 'logIn'})
 }

@@ -1,6 +1,6 @@
 import {isRefusal, type Refusal} from '../domain/event.ts'
 import {decideClaim} from '../domain/identity.ts'
-import {decideVerify, type UserId} from '../domain/user.ts'
+import {decideVerify, isSomebody, type UserId} from '../domain/user.ts'
 import {identityFold, identityStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
 
@@ -18,7 +18,7 @@ export const verifyEmail = async (
   const {state: user} = await execute.load(stream, userFold, {fresh: true})
   const verdict = decideVerify(user, tokenHash, now.toISOString())
   if (isRefusal(verdict)) return verdict
-  if (user.kind === 'none') throw new Error('a token of nobody was accepted')
+  if (!isSomebody(user)) throw new Error('a token of nobody was accepted')
   const {identity} = user
   const claimed = await execute.execute(identityStream(identity), identityFold, as, (state) =>
     decideClaim(state, identity, userId),

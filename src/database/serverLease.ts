@@ -2,6 +2,7 @@ import {randomUUID} from 'node:crypto'
 import {setTimeout as sleep} from 'node:timers/promises'
 import {Pool} from 'pg'
 import {processHost, processStart} from './processes.ts'
+import {makeSchema} from './schema.ts'
 
 const LEASE_SECONDS = 3
 const RENEW_MS = 750
@@ -28,7 +29,7 @@ const connect = (url: string) => {
 /** Where the system does not say when a process started, every process counts as living. */
 const startOf = (pid: number) => processStart(pid) ?? ''
 
-const isDead = ({host, pid, started}: Holder) => false
+const isDead = ({host, pid, started}: Holder) => host === processHost() && startOf(pid) !== started
 
 /**
  * Makes this process the one server of a database: a row that is renewed each {@link RENEW_MS} and expires after
@@ -40,14 +41,13 @@ export const takeServerLease = async ({url, onLost}: {url: string; onLost: () =>
   const pool = connect(url)
   const holder = randomUUID()
   try {
-    // The lock, because two CREATE … IF NOT EXISTS at the same time may fail on each other.
-    await pool.query(`
-      SELECT pg_advisory_xact_lock(hashtext('state.server_lease'));
-      CREATE SCHEMA IF NOT EXISTS state;
-      CREATE TABLE IF NOT EXISTS state.server_lease (
+    await makeSchema(pool, [
+      'CREATE SCHEMA IF NOT EXISTS state;',
+      `CREATE TABLE IF NOT EXISTS state.server_lease (
         only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
         holder uuid NOT NULL, host text NOT NULL, pid int NOT NULL, started text NOT NULL, expires_at timestamptz NOT NULL
-      )`)
+      );`,
+    ])
     await take(pool, holder)
   } catch (error) {
     await pool.end()
@@ -56,7 +56,7 @@ export const takeServerLease = async ({url, onLost}: {url: string; onLost: () =>
 
   const released = new AbortController()
   const renewing = (async () => {
-    while (!released.signal.aborted) {
+    for (;;) {
       await sleep(RENEW_MS, undefined, {ref: false, signal: released.signal}).catch(() => {})
       if (released.signal.aborted) return
       const renewal = await pool

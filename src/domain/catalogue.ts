@@ -2,10 +2,19 @@ import {type AccessEvent, SignedIn} from './access.ts'
 import {type ChatEvent, MessageSent} from './chat.ts'
 import type {EventType} from './event.ts'
 import {HistoryBegan, type HistoryEvent} from './history.ts'
-import {IdentityClaimed, type IdentityEvent} from './identity.ts'
+import {IdentityClaimed, type IdentityEvent, IdentityReleased} from './identity.ts'
 import {PostCreated, type PostEvent} from './post.ts'
 import {InvitationDeclined, RoomCreated, type RoomEvent, UserInvited, UserJoined, UserLeft} from './room.ts'
-import {type UserEvent, UserRegistered, UserVerified, VerificationRequested} from './user.ts'
+import {
+  PasswordChanged,
+  PasswordResetRequested,
+  ProfileChanged,
+  UserErased,
+  type UserEvent,
+  UserRegistered,
+  UserVerified,
+  VerificationRequested,
+} from './user.ts'
 
 export type DomainEvent = AccessEvent | ChatEvent | HistoryEvent | IdentityEvent | PostEvent | RoomEvent | UserEvent
 
@@ -14,9 +23,14 @@ export const catalogue: ReadonlyMap<string, EventType> = new Map(
   [
     HistoryBegan,
     IdentityClaimed,
+    IdentityReleased,
     UserRegistered,
     VerificationRequested,
     UserVerified,
+    PasswordResetRequested,
+    PasswordChanged,
+    ProfileChanged,
+    UserErased,
     SignedIn,
     PostCreated,
     RoomCreated,

@@ -37,6 +37,9 @@ export const eventType = <T extends string, S extends z.ZodObject>(
 /** An event of the given type as the domain sees it: decrypted, of the newest version. */
 export type EventOf<E> = E extends EventType<infer T, infer S> ? {type: T; data: z.infer<S>} : never
 
+/** What a person's words read as when their key is destroyed. */
+export const ERASED = '[erased]'
+
 /** Why a command was not carried out. A returned value, never thrown: exceptions are for faults. */
 export type Refusal =
   | {refused: 'EMAIL_TAKEN'}

@@ -11,7 +11,13 @@ export const IdentityClaimed = eventType('IdentityClaimed', {
   plain: ['identity', 'userId'],
 })
 
-export type IdentityEvent = EventOf<typeof IdentityClaimed>
+/** Its owner was erased: whoever comes with this identity now is a new person. */
+export const IdentityReleased = eventType('IdentityReleased', {
+  data: z.object({identity: IdentityHash, userId: z.string()}),
+  plain: ['identity', 'userId'],
+})
+
+export type IdentityEvent = EventOf<typeof IdentityClaimed> | EventOf<typeof IdentityReleased>
 
 export type Identity = {kind: 'free'} | {kind: 'claimed'; userId: string}
 
@@ -21,6 +27,8 @@ export const evolveIdentity = (_identity: Identity, event: IdentityEvent): Ident
   switch (event.type) {
     case 'IdentityClaimed':
       return {kind: 'claimed', userId: event.data.userId}
+    case 'IdentityReleased':
+      return freeIdentity
   }
 }
 
@@ -29,3 +37,8 @@ export const decideClaim = (identity: Identity, hash: IdentityHash, userId: stri
   if (identity.kind === 'free') return [{type: 'IdentityClaimed', data: {identity: hash, userId}}]
   return identity.userId === userId ? [] : refusal({refused: 'TOKEN_INVALID', reason: 'invalid'})
 }
+
+export const decideRelease = (identity: Identity, hash: IdentityHash, userId: string): Decision<IdentityEvent> =>
+  identity.kind === 'claimed' && identity.userId === userId
+    ? [{type: 'IdentityReleased', data: {identity: hash, userId}}]
+    : []

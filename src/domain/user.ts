@@ -53,7 +53,37 @@ export const UserVerified = eventType('UserVerified', {
   plain: ['userId', 'tokenHash'],
 })
 
+/** A new password was asked for: the link with this token sets one. */
+export const PasswordResetRequested = eventType('PasswordResetRequested', {
+  data: z.object({userId: UserId, tokenHash: z.string(), tokenExpiresAt: z.iso.datetime()}),
+  plain: ['userId', 'tokenHash', 'tokenExpiresAt'],
+})
+
+/** By the link with this token, which is used up, as is every older one. `passwordHash` is bcrypt's. */
+export const PasswordChanged = eventType('PasswordChanged', {
+  data: z.object({userId: UserId, passwordHash: z.string(), tokenHash: z.string()}),
+  personal: {userId: ['passwordHash']},
+  plain: ['userId', 'tokenHash'],
+})
+
+/** The provider calls the person something else now, or has another address for them. */
+export const ProfileChanged = eventType('ProfileChanged', {
+  data: z.object({userId: UserId, username: z.string(), email: z.string().nullable()}),
+  personal: {userId: ['username', 'email']},
+  plain: ['userId'],
+})
+
+/** The person's data is gone: the key is destroyed, and nobody can be told by this event. */
+export const UserErased = eventType('UserErased', {
+  data: z.object({userId: UserId}),
+  plain: ['userId'],
+})
+
 export type UserEvent =
+  | EventOf<typeof PasswordChanged>
+  | EventOf<typeof PasswordResetRequested>
+  | EventOf<typeof ProfileChanged>
+  | EventOf<typeof UserErased>
   | EventOf<typeof UserRegistered>
   | EventOf<typeof VerificationRequested>
   | EventOf<typeof UserVerified>
@@ -67,8 +97,17 @@ type Facts = {
   username: string
   passwordHash: string | null
   tokens: readonly Token[]
+  resets: readonly Token[]
 }
-export type User = {kind: 'none'} | ({kind: 'attempt'} & Facts) | ({kind: 'verified'} & Facts)
+export type User =
+  | {kind: 'none'}
+  | ({kind: 'attempt'} & Facts)
+  | ({kind: 'verified'} & Facts)
+  | {kind: 'erased'; userId: UserId; identity: IdentityHash}
+
+/** Whether there is somebody to speak of. */
+export const isSomebody = (user: User): user is Extract<User, {kind: 'attempt' | 'verified'}> =>
+  user.kind === 'attempt' || user.kind === 'verified'
 
 export const noUser: User = {kind: 'none'}
 
@@ -77,13 +116,22 @@ export const evolveUser = (user: User, event: UserEvent): User => {
     case 'UserRegistered': {
       const {tokenHash, tokenExpiresAt, ...facts} = event.data
       const tokens = tokenHash && tokenExpiresAt ? [{hash: tokenHash, expiresAt: tokenExpiresAt}] : []
-      return {kind: 'attempt', ...facts, tokens}
+      return {kind: 'attempt', ...facts, tokens, resets: []}
     }
     case 'VerificationRequested':
-      if (user.kind === 'none') return user
+      if (!isSomebody(user)) return user
       return {...user, tokens: [...user.tokens, {hash: event.data.tokenHash, expiresAt: event.data.tokenExpiresAt}]}
     case 'UserVerified':
-      return user.kind === 'none' ? user : {...user, kind: 'verified'}
+      return isSomebody(user) ? {...user, kind: 'verified'} : user
+    case 'PasswordResetRequested':
+      if (!isSomebody(user)) return user
+      return {...user, resets: [...user.resets, {hash: event.data.tokenHash, expiresAt: event.data.tokenExpiresAt}]}
+    case 'PasswordChanged':
+      return isSomebody(user) ? {...user, kind: 'verified', passwordHash: event.data.passwordHash, resets: []} : user
+    case 'ProfileChanged':
+      return isSomebody(user) ? {...user, username: event.data.username, email: event.data.email} : user
+    case 'UserErased':
+      return isSomebody(user) ? {kind: 'erased', userId: user.userId, identity: user.identity} : user
   }
 }
 
@@ -104,9 +152,47 @@ export const decideRequestVerification = (user: User, token: Token): Decision<Us
 
 /** `now` is an ISO time. A token that was used says so even when it is old as well. */
 export const decideVerify = (user: User, tokenHash: string, now: string): Decision<UserEvent> => {
-  const token = user.kind === 'none' ? undefined : user.tokens.find(({hash}) => hash === tokenHash)
-  if (user.kind === 'none' || !token) return refusal({refused: 'TOKEN_INVALID', reason: 'invalid'})
+  const token = isSomebody(user) ? user.tokens.find(({hash}) => hash === tokenHash) : undefined
+  if (!isSomebody(user) || !token) return refusal({refused: 'TOKEN_INVALID', reason: 'invalid'})
   if (user.kind === 'verified') return refusal({refused: 'TOKEN_INVALID', reason: 'used'})
   if (now >= token.expiresAt) return refusal({refused: 'TOKEN_INVALID', reason: 'expired'})
   return [{type: 'UserVerified', data: {userId: user.userId, tokenHash}}]
+}
+
+export const decideRequestReset = (user: User, token: Token): Decision<UserEvent> =>
+  isSomebody(user)
+    ? [
+        {
+          type: 'PasswordResetRequested',
+          data: {userId: user.userId, tokenHash: token.hash, tokenExpiresAt: token.expiresAt},
+        },
+      ]
+    : []
+
+/** `now` is an ISO time. A reset uses up its own token and every older one. */
+export const decideReset = (
+  user: User,
+  {tokenHash, passwordHash, now}: {tokenHash: string; passwordHash: string; now: string},
+): Decision<UserEvent> => {
+  const token = isSomebody(user) ? user.resets.find(({hash}) => hash === tokenHash) : undefined
+  if (!isSomebody(user) || !token) return refusal({refused: 'TOKEN_INVALID', reason: 'invalid'})
+  if (now >= token.expiresAt) return refusal({refused: 'TOKEN_INVALID', reason: 'expired'})
+  return [{type: 'PasswordChanged', data: {userId: user.userId, passwordHash, tokenHash}}]
+}
+
+/** What the provider says now. A null name is none that can be taken over. */
+export const decideTakeOver = (
+  user: User,
+  {username, email}: {username: string | null; email: string | null},
+): Decision<UserEvent> => {
+  if (!isSomebody(user)) return []
+  const name = username ?? user.username
+  if (name === user.username && email === user.email) return []
+  return [{type: 'ProfileChanged', data: {userId: user.userId, username: name, email}}]
+}
+
+/** Irrevocable: what follows from it is done again by each start until it is done. */
+export const decideErase = (user: User): Decision<UserEvent> => {
+  if (user.kind === 'none') return refusal({refused: 'NOT_FOUND'})
+  return user.kind === 'erased' ? [] : [{type: 'UserErased', data: {userId: user.userId}}]
 }

@@ -25,22 +25,34 @@ export type KeyStore = {
   repeatableId(...parts: string[]): string
   /** Derived from the keys: tells whether a log's keys are these. */
   readonly check: string
+  /** Wraps the key of each person. MASTER_KEY wraps this one, so that a new MASTER_KEY is two rows and no more. */
+  readonly wrappingKey: Buffer
+  /** 32 bytes for one use, such as the queue of mails. */
+  derive(use: string): Buffer
 }
 
 /** Opens the keys in schema `keys`, wrapped by the master key (32 bytes). Makes them once, whoever comes first. */
 export const openKeyStore = async ({pool, masterKey}: {pool: Pool; masterKey: Buffer}): Promise<KeyStore> => {
-  await pool.query(`INSERT INTO keys.secrets (name, wrapped) VALUES ('hash', $1) ON CONFLICT DO NOTHING`, [
-    seal(masterKey, randomBytes(32), 'hash'),
-  ])
-  const {rows} = await pool.query<{wrapped: Buffer}>(`SELECT wrapped FROM keys.secrets WHERE name = 'hash'`)
-  const hashKey = unseal(masterKey, rows[0]!.wrapped, 'hash')
-  if (!hashKey) throw new WrongMasterKey()
+  const secret = async (name: string): Promise<Buffer> => {
+    await pool.query(`INSERT INTO keys.secrets (name, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING`, [
+      name,
+      seal(masterKey, randomBytes(32), name),
+    ])
+    const {rows} = await pool.query<{wrapped: Buffer}>('SELECT wrapped FROM keys.secrets WHERE name = $1', [name])
+    const opened = unseal(masterKey, rows[0]!.wrapped, name)
+    if (!opened) throw new WrongMasterKey()
+    return opened
+  }
+  const hashKey = await secret('hash')
+  const wrappingKey = await secret('wrapping')
   // Each use begins with its own word and every part with its length, so that no two inputs run together.
-  const mac = (use: string, parts: string[]) =>
-    createHmac('sha256', hashKey).update([use, ...parts].map((part) => `${Buffer.byteLength(part)}:${part}`).join(''))
+  const mac = (key: Buffer, use: string, parts: string[]) =>
+    createHmac('sha256', key).update([use, ...parts].map((part) => `${Buffer.byteLength(part)}:${part}`).join(''))
   return {
-    identityHash: (provider, subject) => mac('identity', [provider, subject]).digest('hex') as IdentityHash,
-    repeatableId: (...parts) => base32(mac('id', parts).digest().subarray(0, 16)),
-    check: mac('check', []).digest('hex'),
+    identityHash: (provider, subject) => mac(hashKey, 'identity', [provider, subject]).digest('hex') as IdentityHash,
+    repeatableId: (...parts) => base32(mac(hashKey, 'id', parts).digest().subarray(0, 16)),
+    check: mac(hashKey, 'check', []).digest('hex'),
+    wrappingKey,
+    derive: (use) => mac(wrappingKey, 'derive', [use]).digest(),
   }
 }

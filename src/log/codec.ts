@@ -1,5 +1,8 @@
 import {z} from 'zod'
 import {catalogue, type DomainEvent} from '../domain/catalogue.ts'
+import {ERASED, type EventType} from '../domain/event.ts'
+import type {PersonKeys} from '../keys/personKeys.ts'
+import {seal, unseal} from '../keys/seal.ts'
 import type {Json, JsonObject, LogRecord, NewRecord} from './eventLog.ts'
 
 /**
@@ -35,18 +38,85 @@ export type Codec = {
   decode(records: readonly LogRecord[]): Promise<(LoggedEvent | FaultyEvent)[]>
 }
 
-export const openCodec = (): Codec => ({
+/**
+ * Personal fields are sealed, one operation a person and event, under that person's key and bound to the event's id, its
+ * type and the person: `data.sealed` holds, by the field with the person's id, base64 of nonce, ciphertext and tag.
+ */
+export const openCodec = (personKeys: Pick<PersonKeys, 'provide' | 'find'>): Codec => ({
   encode: async ({id, event, metadata}) => {
-    const version = catalogue.get(event.type)!.version
-    const record = {id, type: event.type, data: event.data as JsonObject, metadata: {version, ...metadata}}
-    assertStorable(record.data)
-    assertStorable(record.metadata)
-    return record
+    const known = catalogue.get(event.type)!
+    const data = {...event.data} as JsonObject
+    const meta = {version: known.version, ...metadata}
+    assertStorable(data)
+    assertStorable(meta)
+    const people = peopleIn(known, data)
+    if (people.length > 0) {
+      const keys = await personKeys.provide(people.map(({person}) => person))
+      const sealed: JsonObject = {}
+      for (const {subject, person} of people) {
+        const personal: JsonObject = {}
+        for (const field of known.personal[subject]!) {
+          personal[field] = data[field]!
+          delete data[field]
+        }
+        const key = keys.get(person)
+        if (!key) continue
+        sealed[subject] = seal(key, Buffer.from(JSON.stringify(personal)), boundTo(id, event.type, person)).toString(
+          'base64',
+        )
+      }
+      data.sealed = sealed
+    }
+    return {id, type: event.type, data, metadata: meta}
   },
-  decode: async (records) => records.map(read),
+  decode: async (records) => {
+    const wanted = new Set<string>()
+    for (const {type, data} of records) {
+      const known = catalogue.get(type)
+      if (known) for (const {person} of peopleIn(known, data)) wanted.add(person)
+    }
+    const keys = wanted.size > 0 ? await personKeys.find([...wanted]) : new Map<string, Buffer | null>()
+    return records.map((record) => read(record, keys))
+  },
 })
 
-const read = (record: LogRecord): LoggedEvent | FaultyEvent => {
+const boundTo = (id: string, type: string, person: string): string => `${id} ${type} ${person}`
+
+/** The people that an event's personal fields are about, by the field that holds their id. */
+const peopleIn = ({personal}: EventType, data: JsonObject): {subject: string; person: string}[] => {
+  const people: {subject: string; person: string}[] = []
+  for (const subject in personal) {
+    const person = data[subject]
+    if (typeof person === 'string') people.push({subject, person})
+  }
+  return people
+}
+
+const open = (
+  {id, type, data}: LogRecord,
+  known: EventType,
+  keys: ReadonlyMap<string, Buffer | null>,
+): JsonObject | {fault: string} => {
+  const people = peopleIn(known, data)
+  if (people.length === 0) return data
+  const {sealed, ...plain} = data as {sealed?: {[subject: string]: unknown}} & JsonObject
+  for (const {subject, person} of people) {
+    const key = keys.get(person)
+    const box = sealed?.[subject]
+    if (key && typeof box === 'string') {
+      const opened = unseal(key, Buffer.from(box, 'base64'), boundTo(id, type, person))
+      if (!opened) return {fault: `what is sealed for ${person} was not sealed for this event`}
+      Object.assign(plain, JSON.parse(opened.toString('utf8')))
+    } else {
+      for (const field of known.personal[subject]!) plain[field] = isList(known, field) ? [] : ERASED
+    }
+  }
+  return plain
+}
+
+const isList = ({data}: EventType, field: string): boolean => data.shape[field] instanceof z.ZodArray
+
+const read = (record: LogRecord, keys: ReadonlyMap<string, Buffer | null>): LoggedEvent | FaultyEvent => {
   const {id, stream, revision, position, type} = record
   const fault = (why: string): FaultyEvent => ({type, fault: why, id, stream, revision, position})
   const known = catalogue.get(type)
@@ -55,7 +125,9 @@ const read = (record: LogRecord): LoggedEvent | FaultyEvent => {
   if (!metadata.success) return fault(`its metadata is not valid: ${z.prettifyError(metadata.error)}`)
   const {version} = metadata.data
   if (version > known.version) return fault(`version ${version} of ${type} is not known`)
-  const data = known.data.safeParse(known.upcast(record.data, version))
+  const opened = open(record, known, keys)
+  if (typeof opened.fault === 'string') return fault(opened.fault)
+  const data = known.data.safeParse(known.upcast(opened, version))
   if (!data.success) return fault(`its data is not valid: ${z.prettifyError(data.error)}`)
   return {type, data: data.data, metadata: metadata.data, id, stream, revision, position} as LoggedEvent
 }

@@ -1,5 +1,6 @@
 import type {Pool} from 'pg'
 import type {MessageId, Message as Sent} from '../domain/chat.ts'
+import {ERASED} from '../domain/event.ts'
 import type {RoomId} from '../domain/room.ts'
 import type {UserId} from '../domain/user.ts'
 import {readTable} from './readTable.ts'
@@ -21,6 +22,7 @@ export const messages = readTable({
   },
   key: ['room_id', 'seq'],
   indexes: ['UNIQUE (room_id, user_id, nonce) WHERE nonce IS NOT NULL'],
+  erased: [{where: 'user_id', set: {username: ERASED, content: ERASED}}],
   handlers: {
     MessageSent: ({data, position}, rows) =>
       rows.put({

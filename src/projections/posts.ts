@@ -1,4 +1,5 @@
 import type {Pool} from 'pg'
+import {ERASED} from '../domain/event.ts'
 import {readTable} from './readTable.ts'
 
 export const posts = readTable({
@@ -16,6 +17,7 @@ export const posts = readTable({
   },
   key: ['id'],
   indexes: ['UNIQUE (position)'],
+  erased: [{where: 'author_id', set: {author_name: ERASED, title: ERASED, body: ERASED, attachments: '[]'}}],
   handlers: {
     PostCreated: ({data, metadata, position}, rows) =>
       rows.put({

@@ -30,13 +30,18 @@ export type ReadTable = {
   readonly key: readonly string[]
   readonly indexes: readonly string[]
   readonly handlers: {readonly [type: string]: ((event: LoggedEvent, rows: Rows) => void) | undefined}
+  readonly erased: readonly Erased[]
 }
+
+/** What an erasure does to rows whose column `where` holds the person's id: it rewrites columns, or removes the row. */
+export type Erased = {where: string; set: Row | null}
 
 type Handlers = {[T in DomainEvent['type']]?: (event: Extract<LoggedEvent, {type: T}>, rows: Rows) => void}
 
 export const readTable = ({
   handlers,
   indexes = [],
+  erased = [],
   ...table
 }: {
   name: string
@@ -46,9 +51,12 @@ export const readTable = ({
   /** What follows `CREATE [UNIQUE] INDEX ON <table>`, each beginning with `(` or `UNIQUE (`. */
   indexes?: string[]
   handlers: Handlers
+  /** One for each column that says whose words the row holds. What it leaves must be what a fold with no key gives. */
+  erased?: Erased[]
 }): ReadTable => ({
   ...table,
   indexes,
+  erased,
   view: `read.${table.name}_v${table.version}`,
   handlers: handlers as ReadTable['handlers'],
 })
@@ -159,3 +167,15 @@ const patchStatement = (
 }
 
 const same = (columns: readonly string[]): string => columns.map((column) => `t.${column} = n.${column}`).join(' AND ')
+
+/** What an erasure of this person does to the table. */
+export const eraseStatements = (table: ReadTable, target: string, person: string): Statement[] =>
+  table.erased.map(({where, set}) => {
+    if (set === null) return {text: `DELETE FROM ${target} WHERE ${where} = $1`, values: [person]}
+    const columns = Object.keys(set)
+    const values = columns.map((column, index) => `${column} = $${index + 2}::${table.columns[column]}`)
+    return {
+      text: `UPDATE ${target} SET ${values.join(', ')} WHERE ${where} = $1`,
+      values: [person, ...Object.values(set)],
+    }
+  })

@@ -1,5 +1,8 @@
 import type {Pool} from 'pg'
+import {ERASED} from '../domain/event.ts'
+import type {RoomId} from '../domain/room.ts'
 import {readTable} from './readTable.ts'
+import {roomMembers} from './roomMembers.ts'
 import {rooms} from './rooms.ts'
 
 export const roomInvitations = readTable({
@@ -15,6 +18,7 @@ export const roomInvitations = readTable({
   },
   key: ['room_id', 'invitee'],
   indexes: ['(invitee, position)'],
+  erased: [{where: 'inviter_id', set: {inviter_name: ERASED}}],
   handlers: {
     UserInvited: ({data, metadata, position}, rows) =>
       rows.put({
@@ -51,4 +55,14 @@ export const listInvitations = async (pool: Pool, invitee: string): Promise<Invi
     values: [invitee],
   })
   return rows
+}
+
+/** Rooms that this person is in, or that its identity is invited to. */
+export const listRoomIdsOf = async (pool: Pool, userId: string, invitee: string): Promise<RoomId[]> => {
+  const {rows} = await pool.query<{roomId: RoomId}>(
+    `SELECT room_id AS "roomId" FROM ${roomMembers.view} WHERE user_id = $1
+     UNION SELECT room_id FROM ${roomInvitations.view} WHERE invitee = $2`,
+    [userId, invitee],
+  )
+  return rows.map(({roomId}) => roomId)
 }

@@ -1,4 +1,5 @@
 import type {Pool} from 'pg'
+import {ERASED} from '../domain/event.ts'
 import {readTable} from './readTable.ts'
 
 export const roomMembers = readTable({
@@ -14,6 +15,7 @@ export const roomMembers = readTable({
   },
   key: ['room_id', 'user_id'],
   indexes: ['(user_id)', '(room_id, position)'],
+  erased: [{where: 'user_id', set: {username: ERASED}}],
   handlers: {
     UserJoined: ({data, metadata, position}, rows) =>
       rows.put({

@@ -1,5 +1,5 @@
 import type {Pool} from 'pg'
-import {type Message, messageOf} from './messages.ts'
+import {type Message, messages} from './messages.ts'
 import {readTable} from './readTable.ts'
 import {roomMembers} from './roomMembers.ts'
 
@@ -14,7 +14,6 @@ export const rooms = readTable({
     created_at: 'timestamptz',
     member_count: 'int',
     last_seq: 'int',
-    last_message: 'jsonb',
     position: 'bigint',
   },
   key: ['room_id'],
@@ -29,13 +28,11 @@ export const rooms = readTable({
         created_at: metadata.time,
         member_count: 0,
         last_seq: -1,
-        last_message: null,
         position,
       }),
     UserJoined: ({data}, rows) => rows.add({room_id: data.roomId}, {member_count: 1}),
     UserLeft: ({data}, rows) => rows.add({room_id: data.roomId}, {member_count: -1}),
-    MessageSent: ({data}, rows) =>
-      rows.patch({room_id: data.roomId}, {last_seq: data.seq, last_message: JSON.stringify(messageOf(data))}),
+    MessageSent: ({data}, rows) => rows.patch({room_id: data.roomId}, {last_seq: data.seq}),
   },
 })
 
@@ -53,7 +50,11 @@ export type RoomRow = {
 }
 
 const COLUMNS = `r.room_id AS id, r.name, r.visibility, r.created_by AS "createdBy", r.created_at AS "createdAt",
-  r.member_count AS "memberCount", r.last_seq AS "lastSeq", r.last_message AS "lastMessage", r.position`
+  r.member_count AS "memberCount", r.last_seq AS "lastSeq", r.position, CASE WHEN l.seq IS NOT NULL THEN json_build_object(
+    'id', l.id, 'roomId', l.room_id, 'userId', l.user_id, 'username', l.username, 'content', l.content,
+    'createdAt', to_char(l.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'isBot', l.is_bot, 'seq', l.seq
+  ) END AS "lastMessage"`
+const LAST_MESSAGE = `LEFT JOIN ${messages.view} l ON l.room_id = r.room_id AND l.seq = r.last_seq`
 const IS_MEMBER = `EXISTS (SELECT FROM ${roomMembers.view} m WHERE m.room_id = r.room_id AND m.user_id = $1) AS "isMember"`
 
 type Page = {before: bigint | null; limit: number}
@@ -63,7 +64,7 @@ const start = ({before}: Page): string => before?.toString() ?? '922337203685477
 export const listRoomsOf = async (pool: Pool, userId: string, page: Page): Promise<RoomRow[]> => {
   const {rows} = await pool.query<RoomRow>({
     name: 'list rooms of',
-    text: `SELECT ${COLUMNS}, true AS "isMember" FROM ${roomMembers.view} m JOIN ${rooms.view} r USING (room_id)
+    text: `SELECT ${COLUMNS}, true AS "isMember" FROM ${roomMembers.view} m JOIN ${rooms.view} r ON r.room_id = m.room_id ${LAST_MESSAGE}
            WHERE m.user_id = $1 AND r.position < $2 ORDER BY r.position DESC LIMIT $3`,
     values: [userId, start(page), page.limit],
   })
@@ -74,7 +75,7 @@ export const listRoomsOf = async (pool: Pool, userId: string, page: Page): Promi
 export const listOpenRooms = async (pool: Pool, userId: string, page: Page): Promise<RoomRow[]> => {
   const {rows} = await pool.query<RoomRow>({
     name: 'list open rooms',
-    text: `SELECT ${COLUMNS}, ${IS_MEMBER} FROM ${rooms.view} r
+    text: `SELECT ${COLUMNS}, ${IS_MEMBER} FROM ${rooms.view} r ${LAST_MESSAGE}
            WHERE r.visibility = 'open' AND r.position < $2 ORDER BY r.position DESC LIMIT $3`,
     values: [userId, start(page), page.limit],
   })
@@ -85,7 +86,7 @@ export const listOpenRooms = async (pool: Pool, userId: string, page: Page): Pro
 export const listAllRooms = async (pool: Pool, page: Page): Promise<RoomRow[]> => {
   const {rows} = await pool.query<RoomRow>({
     name: 'list all rooms',
-    text: `SELECT ${COLUMNS}, true AS "isMember" FROM ${rooms.view} r
+    text: `SELECT ${COLUMNS}, true AS "isMember" FROM ${rooms.view} r ${LAST_MESSAGE}
            WHERE r.position < $1 ORDER BY r.position DESC LIMIT $2`,
     values: [start(page), page.limit],
   })
@@ -95,7 +96,7 @@ export const listAllRooms = async (pool: Pool, page: Page): Promise<RoomRow[]> =
 export const findRoom = async (pool: Pool, userId: string, roomId: string): Promise<RoomRow | null> => {
   const {rows} = await pool.query<RoomRow>({
     name: 'find room',
-    text: `SELECT ${COLUMNS}, ${IS_MEMBER} FROM ${rooms.view} r WHERE r.room_id = $2`,
+    text: `SELECT ${COLUMNS}, ${IS_MEMBER} FROM ${rooms.view} r ${LAST_MESSAGE} WHERE r.room_id = $2`,
     values: [userId, roomId],
   })
   return rows[0] ?? null

@@ -7,7 +7,7 @@ import type {EventLog} from '../log/eventLog.ts'
 import type {Tail, TailEvent} from '../log/tail.ts'
 import type {Applied} from './applied.ts'
 import {beginGeneration, FENCED, type Generation, readGenerations, targetOf} from './generations.ts'
-import {foldRows, type ReadTable, type Statement} from './readTable.ts'
+import {eraseStatements, foldRows, type ReadTable, type Statement} from './readTable.ts'
 
 const LEASE_MS = 2_000
 const RENEW_MS = 500
@@ -152,6 +152,10 @@ export const openRunner = ({
   /** Folds the events for one table. The fault of the first event that it can't take, or null. */
   const fold = (generation: Generation, events: TailEvent[]): {statements: Statement[]; fault: string | null} => {
     const {table} = generation
+    const [first] = events
+    if (events.length === 1 && first && isErasure(first)) {
+      return {statements: eraseStatements(table, targetOf(generation), first.data.userId), fault: null}
+    }
     const rows = foldRows(table)
     for (const event of events) {
       const handler = table.handlers[event.type]
@@ -224,9 +228,9 @@ export const openRunner = ({
     const after = positions.includes(null) ? null : positions.reduce((low, one) => (one! < low! ? one : low))
     const client = await connection.client()
     for await (const page of tail.follow({after: after ?? null, signal})) {
-      for (let from = 0; from < page.length; from += BATCH_EVENTS) {
+      for (const events of runsOf(page)) {
         if (signal.aborted) return
-        await apply(client, term, generations, page.slice(from, from + BATCH_EVENTS))
+        await apply(client, term, generations, events)
       }
       if (generations.some(({state}) => state === 'building')) await goLive(generations, head)
     }
@@ -287,6 +291,30 @@ export const openRunner = ({
       await Promise.all([connection.close(), leaseConnection.close()])
     },
   }
+}
+
+const isErasure = (event: TailEvent): event is Extract<TailEvent, {type: 'UserErased'; data: object}> =>
+  event.type === 'UserErased' && !isFaulty(event)
+
+/** Runs of events that are folded together. An erasure is one by itself: it changes rows by what they hold, not by key. */
+const runsOf = (page: TailEvent[]): TailEvent[][] => {
+  const runs: TailEvent[][] = []
+  let run: TailEvent[] = []
+  const end = () => {
+    if (run.length > 0) runs.push(run)
+    run = []
+  }
+  for (const event of page) {
+    if (isErasure(event)) {
+      end()
+      runs.push([event])
+    } else {
+      run.push(event)
+      if (run.length === BATCH_EVENTS) end()
+    }
+  }
+  end()
+  return runs
 }
 
 /** The statement was refused because of a row, not because of the connection, the lease or the server. */

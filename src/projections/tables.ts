@@ -1,3 +1,4 @@
+import {erasures} from './erasures.ts'
 import {messages} from './messages.ts'
 import {posts} from './posts.ts'
 import type {ReadTable} from './readTable.ts'
@@ -7,4 +8,4 @@ import {rooms} from './rooms.ts'
 import {users} from './users.ts'
 
 /** Every read table there is. */
-export const tables: readonly ReadTable[] = [users, posts, rooms, roomMembers, roomInvitations, messages]
+export const tables: readonly ReadTable[] = [users, posts, rooms, roomMembers, roomInvitations, messages, erasures]

@@ -15,10 +15,12 @@ export const users = readTable({
     username: 'text',
     has_password: 'boolean',
     verified: 'boolean',
+    expires_at: 'timestamptz',
     position: 'bigint',
   },
   key: ['user_id'],
   indexes: ['(identity)'],
+  erased: [{where: 'user_id', set: null}],
   handlers: {
     UserRegistered: ({data, position}, rows) =>
       rows.put({
@@ -29,8 +31,13 @@ export const users = readTable({
         username: data.username,
         has_password: data.passwordHash !== null,
         verified: false,
+        expires_at: data.tokenExpiresAt,
         position,
       }),
+    VerificationRequested: ({data}, rows) => rows.patch({user_id: data.userId}, {expires_at: data.tokenExpiresAt}),
+    PasswordChanged: ({data}, rows) => rows.patch({user_id: data.userId}, {has_password: true}),
+    ProfileChanged: ({data}, rows) =>
+      rows.patch({user_id: data.userId}, {username: data.username, email: data.email}),
     IdentityClaimed: ({data}, rows) => rows.patch({user_id: data.userId}, {verified: true}),
   },
 })
@@ -65,4 +72,15 @@ export const findOpenAttempts = async (
     [identity],
   )
   return rows
+}
+
+/** Attempts that can come to nothing any more: out of time, or the address was verified by another. At most 1,000. */
+export const listDeadAttempts = async (pool: Pool): Promise<UserId[]> => {
+  const {rows} = await pool.query<{userId: UserId}>(
+    `SELECT user_id AS "userId" FROM ${users.view} u WHERE NOT verified AND (
+       expires_at < now() - interval '1 hour'
+       OR EXISTS (SELECT FROM ${users.view} v WHERE v.identity = u.identity AND v.verified)
+     ) LIMIT 1000`,
+  )
+  return rows.map(({userId}) => userId)
 }

@@ -1,0 +1,80 @@
+import {z} from 'zod'
+import {eraseUser} from '../commands/eraseUser.ts'
+import {isRefusal} from '../domain/event.ts'
+import {isSomebody} from '../domain/user.ts'
+import {ApiError, refused} from '../edge/errors.ts'
+import {clientNetwork} from '../edge/limits.ts'
+import type {Parts} from '../edge/parts.ts'
+import {comparePassword} from '../keys/password.ts'
+import {exportPerson} from '../operations/exportPerson.ts'
+import {userFold, userStream} from '../streams/streams.ts'
+import {type Route, route} from './route.ts'
+import {Ok} from './shapes.ts'
+
+/** A login so young needs no password again. */
+const FRESH_LOGIN_MS = 5 * 60_000
+/** Each export reads the whole log. */
+const EXPORTS_AT_ONCE = 2
+
+export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, config, keys}: Parts): Route[] => {
+  const exporting = new Set<string>()
+  return [
+    route({
+      operationId: 'exportMe',
+      method: 'get',
+      path: '/api/me/export',
+      summary: 'Everything that the log holds about oneself, streamed',
+      auth: 'person',
+      answer: 'stream',
+      errors: ['BUSY'],
+      handle: async ({by, req, res}) => {
+        if (exporting.has(by.userId) || exporting.size >= EXPORTS_AT_ONCE) throw new ApiError('BUSY', {}, 10)
+        exporting.add(by.userId)
+        try {
+          res.set({'Content-Type': 'application/json; charset=utf-8', 'Cache-Control': 'no-store'})
+          res.set('Content-Disposition', 'attachment; filename="community-export.json"')
+          const gone = new AbortController()
+          req.on('close', () => gone.abort())
+          for await (const part of exportPerson({log, codec}, by)) {
+            if (gone.signal.aborted || res.destroyed) return {}
+            if (!res.write(part))
+              await new Promise<void>((resolve) => {
+                res.once('drain', resolve)
+                res.once('close', resolve)
+              })
+          }
+          return {}
+        } finally {
+          exporting.delete(by.userId)
+        }
+      },
+    }),
+    route({
+      operationId: 'eraseUser',
+      method: 'delete',
+      path: '/api/me',
+      summary: 'Erases oneself: with the password, or within five minutes of signing in',
+      auth: 'person',
+      body: z.object({password: z.string().max(1_000).optional()}),
+      answer: Ok,
+      errors: ['WRONG_CREDENTIALS', 'RATE_LIMITED'],
+      handle: async ({by, body: {password}, req, res, ip, requestId}) => {
+        if (by.isBot) throw new ApiError('NOT_SIGNED_IN')
+        const isFresh = Date.now() - (req.session?.signedInAt ?? 0) < FRESH_LOGIN_MS
+        if (password !== undefined || !isFresh) {
+          await limits.logins(`ip ${clientNetwork(ip)}`)
+          if (by.email !== null) await limits.logins(`account ${keys.identityHash('email', by.email)}`)
+          const {state: user} = await execute.load(userStream(by.userId), userFold, {fresh: true})
+          const hash = isSomebody(user) ? user.passwordHash : null
+          if (!(await comparePassword(password ?? '', hash, config.bcryptCost))) {
+            throw new ApiError('WRONG_CREDENTIALS')
+          }
+        }
+        const erased = await eraseUser(erasure, by.userId, {actor: by.userId, correlationId: requestId})
+        if (isRefusal(erased)) throw refused(erased)
+        await sessions.signOut(req, res)
+        return {body: {ok: true}, position: erased.position}
+      },
+    }),
+  ]
+}

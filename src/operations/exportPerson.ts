@@ -1,0 +1,52 @@
+import {catalogue} from '../domain/catalogue.ts'
+import type {Person} from '../edge/callers.ts'
+import {type Codec, isFaulty} from '../log/codec.ts'
+import type {EventLog, LogRecord} from '../log/eventLog.ts'
+
+/**
+ * Everything the log holds about a person, as one JSON document in parts: who they are, and each event that they caused or
+ * that names them, oldest first, with what is theirs in it in clear. Secrets (password and token hashes) stay out. Reads the whole log:
+ * an index of who is in which event would cost every write for what few ask once.
+ */
+export const exportPerson = async function* (
+  {log, codec}: {log: EventLog; codec: Codec},
+  {userId, username, provider, email, identity}: Person,
+): AsyncGenerator<string> {
+  yield `{"user":${JSON.stringify({id: userId, username, provider, email})},"events":[`
+  let separator = '\n'
+  for await (const records of log.readAll()) {
+    const own = records.filter((record) => isAbout(record, userId, identity))
+    for (const event of await codec.decode(own)) {
+      if (isFaulty(event)) continue
+      const {id, type, stream, revision, position, metadata} = event
+      const about = {
+        id,
+        type,
+        stream,
+        revision,
+        position: position.toString(),
+        time: metadata.time,
+        command: metadata.command,
+      }
+      yield `${separator}${JSON.stringify({...about, data: visibleTo(userId, event.type, event.data)})}`
+      separator = ',\n'
+    }
+  }
+  yield '\n]}\n'
+}
+
+const SECRET = new Set(['passwordHash', 'tokenHash'])
+
+const isAbout = ({data, metadata}: LogRecord, userId: string, identity: string | null): boolean =>
+  metadata.actor === userId ||
+  Object.values(data).some((value) => value === userId || (identity !== null && value === identity))
+
+/** The event's data without secrets, and without what is personal to somebody else in it. */
+const visibleTo = (userId: string, type: string, data: object): object => {
+  const others = new Set<string>()
+  const values = data as {[field: string]: unknown}
+  for (const [subject, fields] of Object.entries(catalogue.get(type)!.personal)) {
+    if (values[subject] !== userId) for (const field of fields) others.add(field)
+  }
+  return Object.fromEntries(Object.entries(values).filter(([field]) => !SECRET.has(field) && !others.has(field)))
+}
