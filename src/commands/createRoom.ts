@@ -1,12 +1,13 @@
 import {isRefusal, type Refusal} from '../domain/event.ts'
 import {decideCreateRoom, type RoomId, type Visibility} from '../domain/room.ts'
 import type {Actor} from '../domain/user.ts'
+import type {BeganAt} from '../streams/beganAt.ts'
 import {roomFold, roomStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
 
 /** `roomId` is new, or derived from an Idempotency-Key, as with posts. */
 export const createRoom = async (
-  {execute}: {execute: Execute},
+  {execute, beganAt}: {execute: Execute; beganAt: BeganAt},
   {by, roomId, name, visibility}: {by: Actor; roomId: RoomId; name: string; visibility: Visibility},
   context: Omit<CommandContext, 'name' | 'actor'>,
 ): Promise<{position: bigint; time: string} | Refusal> => {
@@ -16,5 +17,7 @@ export const createRoom = async (
     {...context, name: 'createRoom', actor: by.userId},
     (room) => decideCreateRoom(room, roomId, by, {name, visibility}),
   )
-  return isRefusal(created) ? created : {position: created.position!, time: created.time}
+  if (isRefusal(created)) return created
+  const time = created.events.length > 0 ? created.time : await beganAt(roomStream(roomId))
+  return {position: created.position!, time}
 }

@@ -1,9 +1,9 @@
 import {createHash, timingSafeEqual} from 'node:crypto'
 import type {Request} from 'express'
-import type {Pool} from 'pg'
 import type {Actor, Provider, UserId} from '../domain/user.ts'
-import {findUser} from '../projections/users.ts'
+import {findUser, users} from '../projections/users.ts'
 import {ApiError} from './errors.ts'
+import type {Parts} from './parts.ts'
 
 /** Who asks: a signed-in person, or a bot. */
 export type Person = Actor & {provider: Provider; email: string | null}
@@ -31,20 +31,32 @@ const invalidBot = (path: string, message: string) => new ApiError('INVALID', {i
 const sameToken = (given: string, expected: string): boolean =>
   timingSafeEqual(createHash('sha256').update(given).digest(), createHash('sha256').update(expected).digest())
 
-/** The person of this session, if there still is one. */
-export const personOf = async (pool: Pool, userId: UserId): Promise<Person | null> => {
-  const user = await findUser(pool, userId)
+/** Where people are looked up, and what tells whether that table may be believed. */
+type People = Pick<Parts, 'pool' | 'log' | 'applied'>
+
+/**
+ * The person of this session, if there still is one. Nobody is told to sign in because the table is behind: where it
+ * does not have the person, it is asked again once it holds what the log holds now. Throws UNAVAILABLE and BEHIND.
+ */
+export const personOf = async ({pool, log, applied}: People, userId: UserId): Promise<Person | null> => {
+  if (applied.building([users]).length > 0) throw new ApiError('UNAVAILABLE', {}, 2)
+  let user = await findUser(pool, userId)
+  if (!user) {
+    const head = await log.head()
+    if (head !== null && !(await applied.reached([users], head, 2_000))) throw new ApiError('BEHIND')
+    user = await findUser(pool, userId)
+  }
   return user && {...user, isBot: false}
 }
 
 /** Who sends this request: a bot by its bearer token, else the session's person. Throws NOT_SIGNED_IN. */
-export const callerOf = async (req: Request, pool: Pool, botToken: string | null): Promise<Person> => {
+export const callerOf = async (req: Request, parts: People & Pick<Parts, 'config'>): Promise<Person> => {
   const bearer = /^Bearer (.+)$/i.exec(req.get('authorization') ?? '')?.[1]
   const person =
     bearer !== undefined
-      ? botOf(botToken, {botToken: bearer, botId: req.get('x-bot-id')})
+      ? botOf(parts.config.chatBotToken, {botToken: bearer, botId: req.get('x-bot-id')})
       : req.session?.userId
-        ? await personOf(pool, req.session.userId)
+        ? await personOf(parts, req.session.userId)
         : null
   if (!person) throw new ApiError('NOT_SIGNED_IN')
   return person

@@ -53,6 +53,16 @@ export class ApiError extends Error {
   }
 }
 
+const TYPES: {[expected: string]: string} = {string: 'text', object: 'an object', array: 'a list'}
+
+/** For `safeParse`: what is missing or of another type is told in a person's words instead of zod's. */
+export const inWords: z.core.ParseContext<z.core.$ZodIssue> = {
+  error: ({code, expected, input}) => {
+    if (code !== 'invalid_type') return undefined
+    return input === undefined ? 'is required' : `must be ${TYPES[expected] ?? expected}`
+  },
+}
+
 export const invalid = (error: z.ZodError): ApiError =>
   new ApiError('INVALID', {
     issues: error.issues.slice(0, 20).map(({path, message}) => ({path: path.join('.'), message})),

@@ -2,16 +2,21 @@ import {randomUUID} from 'node:crypto'
 import express, {type Express, type NextFunction, type Request, type RequestHandler, type Response} from 'express'
 import helmet from 'helmet'
 import {callerOf, type Person} from '../edge/callers.ts'
-import {ApiError, errorBody, invalid, toApiError} from '../edge/errors.ts'
+import {ApiError, errorBody, invalid, inWords, toApiError} from '../edge/errors.ts'
 import {clientNetwork} from '../edge/limits.ts'
 import {isForeign} from '../edge/origin.ts'
 import type {Parts} from '../edge/parts.ts'
+import {crossOrigin} from './crossOrigin.ts'
+import {etagOf, isKnown} from './etag.ts'
+import {pathOf, repeatOf} from './idempotencyKey.ts'
+import {readJson} from './jsonBody.ts'
 import {openPositions} from './positions.ts'
 import type {Answer, Incoming, Route} from './route.ts'
 import {routesOf} from './routes.ts'
 import {STATUS} from './statuses.ts'
+import {contentSecurityPolicy, openWebClient} from './webClient.ts'
 
-const JSON_BYTES = 512 * 1024
+const UNSAFE = ['POST', 'PUT', 'PATCH', 'DELETE']
 
 /** The HTTP side: every route of `routesOf`, and JSON for all that is none. */
 export const openHttp = (parts: Parts): Express => {
@@ -20,7 +25,12 @@ export const openHttp = (parts: Parts): Express => {
   app.disable('x-powered-by')
   app.set('trust proxy', config.trustProxy)
   app.set('etag', false)
-  app.use(helmet({strictTransportSecurity: config.baseUrl.startsWith('https:') ? undefined : false}))
+  app.use(
+    helmet({
+      contentSecurityPolicy: contentSecurityPolicy(config),
+      strictTransportSecurity: config.baseUrl.startsWith('https:') ? undefined : false,
+    }),
+  )
   app.use((req, res, next) => {
     const requestId = randomUUID()
     res.locals.requestId = requestId
@@ -36,17 +46,16 @@ export const openHttp = (parts: Parts): Express => {
     })
     next()
   })
-  app.use((req, _res, next) => {
-    const unsafe = ['POST', 'PUT', 'PATCH', 'DELETE'].includes(req.method)
-    next(unsafe && isForeign(req, config) ? new ApiError('CROSS_SITE') : undefined)
-  })
+  app.use(crossOrigin(config.corsOrigins))
+  app.use((req, _res, next) =>
+    next(UNSAFE.includes(req.method) && isForeign(req, config) ? new ApiError('CROSS_SITE') : undefined),
+  )
 
   for (const route of routesOf(parts)) {
-    const before: RequestHandler[] = []
-    if (route.auth !== 'none') before.push(parts.sessions.load)
-    if (route.body) before.push(wantsJson, express.json({limit: JSON_BYTES, type: 'application/json'}))
+    const before = route.auth === 'none' ? [] : [parts.sessions.load]
     app[route.method](route.path, ...before, mounted(route, parts))
   }
+  app.use(openWebClient(config))
 
   app.use((_req, _res, next) => next(new ApiError('NOT_FOUND')))
   app.use((error: unknown, req: Request, res: Response, _next: NextFunction) => {
@@ -65,22 +74,19 @@ export const openHttp = (parts: Parts): Express => {
   return app
 }
 
-const wantsJson: RequestHandler = (req, _res, next) => {
-  const hasBody = req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
-  next(hasBody && !req.is('application/json') ? new ApiError('NOT_JSON') : undefined)
-}
-
 const mounted = (route: Route, parts: Parts): RequestHandler => {
-  const {config, pool, limits} = parts
+  const {keys, limits} = parts
   const positions = openPositions(parts)
-  const secure = config.baseUrl.startsWith('https:')
+  const isRead = route.method === 'get' && route.tables.length > 0 && !route.unsafe
+  // What anybody may read is the same for everybody, so it can be known already.
+  const isRevalidated = isRead && route.auth === 'none'
 
-  const check = (req: Request, res: Response): Incoming<unknown, unknown, unknown> => {
+  const check = (req: Request, res: Response): Omit<Incoming<unknown, unknown, unknown>, 'repeat'> => {
     const params = route.params?.safeParse(req.params)
     if (params && !params.success) throw new ApiError('NOT_FOUND')
-    const query = route.query?.safeParse(req.query)
+    const query = route.query?.safeParse(req.query, inWords)
     if (query && !query.success) throw invalid(query.error)
-    const body = route.body?.safeParse(req.body ?? {})
+    const body = route.body?.safeParse(req.body ?? {}, inWords)
     if (body && !body.success) throw invalid(body.error)
     return {
       params: params?.data,
@@ -94,29 +100,37 @@ const mounted = (route: Route, parts: Parts): RequestHandler => {
   }
 
   const limitWrites = async (req: Request, by: Person | null): Promise<void> => {
-    if (req.method === 'GET' || by?.isBot) return
-    await limits.writes(by ? by.userId : `ip ${clientNetwork(req.ip ?? '')}`)
+    if (!UNSAFE.includes(req.method) || by?.isBot) return
+    await limits.writes(by?.userId ?? req.session?.userId ?? `ip ${clientNetwork(req.ip ?? '')}`)
   }
 
   const answer = async (req: Request, res: Response, {body, redirect, position, headers}: Answer<unknown>) => {
-    if (position !== undefined && position !== null)
-      await positions.afterWrite(req, res, route.tables, position, secure)
+    if (position !== undefined && position !== null) await positions.afterWrite(req, res, route.tables, position)
     for (const [name, value] of Object.entries(headers ?? {})) res.set(name, value)
     if (redirect !== undefined) return res.set('Cache-Control', 'no-store').redirect(redirect)
     if (!res.get('Cache-Control')) res.set('Cache-Control', route.auth === 'none' ? 'no-cache' : 'private, no-cache')
     if (body === undefined) return res.end()
-    return res.json(body)
+    const json = JSON.stringify(body)
+    if (isRevalidated && res.statusCode === 200) {
+      const etag = etagOf(json, headers?.Link ?? '')
+      res.set('ETag', etag)
+      if (isKnown(req.get('if-none-match'), etag)) return res.status(304).end()
+    }
+    return res.type('json').send(json)
   }
 
   return async (req, res) => {
     if (route.unsafe && req.method === 'HEAD') return void res.set('Cache-Control', 'no-store').end()
-    const by = route.auth === 'person' ? await callerOf(req, pool, config.chatBotToken) : null
-    await limitWrites(req, by ?? (req.session?.userId ? ({userId: req.session.userId, isBot: false} as Person) : null))
+    const by = route.auth === 'person' ? await callerOf(req, parts) : null
+    await limitWrites(req, by)
+    if (route.body) await readJson(req, res)
     const incoming = check(req, res)
-    if (req.method !== 'POST' && route.tables.length > 0 && !route.unsafe) {
-      await positions.beforeRead(req, route.tables, by && parts.shownTo(by.userId))
-    }
-    await answer(req, res, await route.handle({...incoming, by: by as Person}))
+    const repeat =
+      route.repeatable && by
+        ? repeatOf(req, keys, {userId: by.userId, path: pathOf(route.path, incoming.params)})
+        : null
+    if (isRead) await positions.beforeRead(req, route.tables, by && parts.shownTo(by.userId))
+    await answer(req, res, await route.handle({...incoming, repeat, by: by as Person}))
   }
 }
 

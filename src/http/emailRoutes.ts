@@ -6,6 +6,7 @@ import {resendVerification} from '../commands/resendVerification.ts'
 import {verifyEmail} from '../commands/verifyEmail.ts'
 import {isRefusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
+import {storable} from '../domain/text.ts'
 import {Password, Username} from '../domain/user.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import {clientNetwork} from '../edge/limits.ts'
@@ -105,14 +106,13 @@ export const emailRoutes = ({pool, execute, keys, mail, sessions, limits, config
       tables: [users],
       handle: async ({body: {email}, ip, req, requestId}) => {
         await limits.mails(clientNetwork(ip))
-        const resent = await resendVerification(
+        await resendVerification(
           {execute, keys, mail, openAttempts, newUsername},
           {email, attempt: req.session.attempt ?? null},
           {actor: null, correlationId: requestId},
         )
-        // Whether there was anything to send again is nobody's business.
-        const position = isRefusal(resent) ? null : resent.position
-        return {body: {ok: true, message: 'Verification email sent again. Please check your email.'}, position}
+        // Whether there was anything to send again is nobody's business, so the answer bears no position either.
+        return {body: {ok: true, message: 'Verification email sent again. Please check your email.'}}
       },
     }),
     route({
@@ -121,7 +121,7 @@ export const emailRoutes = ({pool, execute, keys, mail, sessions, limits, config
       path: '/api/email/login',
       summary: 'Signs in with email address and password',
       auth: 'session',
-      body: z.object({email: z.string().max(1_000), password: z.string().max(1_000)}),
+      body: z.object({email: storable.max(1_000), password: storable.max(1_000)}),
       answer: Redirect,
       errors: ['WRONG_CREDENTIALS', 'NOT_VERIFIED', 'RATE_LIMITED'],
       tables: [users],

@@ -49,9 +49,10 @@ export const messageRoutes = (parts: Parts): Route[] => {
       params,
       body: z.object({content: MessageContent, nonce: Nonce.optional()}),
       answer: Ok.extend({message: MessageShape}),
-      errors: ['NOT_A_MEMBER', 'NOT_FOUND'],
+      errors: ['NOT_A_MEMBER', 'NOT_FOUND', 'IDEMPOTENCY_KEY_REUSED'],
+      repeatable: true,
       tables: [messages, rooms],
-      handle: async ({by, params: {roomId}, body: {content, nonce}, requestId}) => {
+      handle: async ({by, params: {roomId}, body: {content, nonce}, repeat, requestId}) => {
         if (!by.isBot) await limits.messages(by.userId)
         const sent = await sendMessage(
           {execute, findNonce},
@@ -60,7 +61,9 @@ export const messageRoutes = (parts: Parts): Route[] => {
             roomId: roomId as RoomId,
             messageId: newMessageId(),
             content,
-            nonce: storedNonce(nonce),
+            // A client that sends both means one thing by them, and a socket can send the nonce alone later.
+            nonce: storedNonce(nonce) ?? (repeat === null ? null : `key:${repeat}`),
+            sameContent: repeat !== null,
           },
           {correlationId: requestId},
         )

@@ -1,5 +1,6 @@
 import type {Request, Response} from 'express'
-import {cookieOf} from '../edge/cookies.ts'
+import type {Config} from '../config.ts'
+import {cookieFlags, cookieOf} from '../edge/cookies.ts'
 import {ApiError} from '../edge/errors.ts'
 import type {EventLog} from '../log/eventLog.ts'
 import type {Tail} from '../log/tail.ts'
@@ -13,7 +14,17 @@ const COOKIE = 'log_position'
  * Reading one's own writes. A write answers once its tables hold it, and gives its position in a header and a cookie; a
  * read that brings either waits until its tables hold that, so it is true on any node, also right after a fail-over.
  */
-export const openPositions = ({log, tail, applied}: {log: EventLog; tail: Tail; applied: Applied}) => {
+export const openPositions = ({
+  log,
+  tail,
+  applied,
+  config,
+}: {
+  log: EventLog
+  tail: Tail
+  applied: Applied
+  config: Config
+}) => {
   const isPastHead = async (position: bigint): Promise<boolean> => {
     if (position <= (tail.position() ?? -1n)) return false
     return position > ((await log.head()) ?? -1n)
@@ -37,17 +48,11 @@ export const openPositions = ({log, tail, applied}: {log: EventLog; tail: Tail; 
     },
 
     /** After a write. Past the time it answers all the same: the write is stored. */
-    afterWrite: async (
-      req: Request,
-      res: Response,
-      tables: readonly ReadTable[],
-      position: bigint,
-      secure: boolean,
-    ): Promise<void> => {
+    afterWrite: async (req: Request, res: Response, tables: readonly ReadTable[], position: bigint): Promise<void> => {
       res.set('X-Log-Position', position.toString())
       const before = parse(cookieOf(req, COOKIE) ?? '') ?? -1n
       const newest = before > position && !(await isPastHead(before)) ? before : position
-      res.cookie(COOKIE, newest.toString(), {httpOnly: true, sameSite: 'lax', secure, path: '/'})
+      res.cookie(COOKIE, newest.toString(), cookieFlags(config))
       await applied.reached(tables, position, WAIT_MS)
     },
   }

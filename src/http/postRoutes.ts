@@ -1,7 +1,7 @@
 import {z} from 'zod'
 import {createPost} from '../commands/createPost.ts'
 import {isRefusal} from '../domain/event.ts'
-import {PostBody, Title} from '../domain/post.ts'
+import {PostBody, type PostId, Title} from '../domain/post.ts'
 import {storable} from '../domain/text.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
@@ -14,20 +14,21 @@ import {count, cursor, Ok, PostShape, pathId} from './shapes.ts'
 const UNPAGED_BYTES = 4 * 1024 * 1024
 const READ_AT_ONCE = 200
 
-const AttachmentUrl = storable
-  .max(2_048, 'must have at most 2048 characters')
-  .refine((value) => /^https?:$/.test(URL.parse(value)?.protocol ?? ''), 'must be an http or https URL')
+const AttachmentUrl = storable.refine(
+  (value) => /^https?:\/\/[^\s\p{Cc}]+$/iu.test(value) && URL.canParse(value),
+  'must be an http or https URL',
+)
 
-export const postRoutes = ({pool, execute, config}: Parts): Route[] => {
-  /** Posts until `limit` or so many bytes of JSON, and whether there are more. */
+export const postRoutes = ({pool, execute, beganAt, config}: Parts): Route[] => {
+  /** Posts until `limit` or so many bytes of JSON, at least one, and whether there are more. */
   const readPage = async (before: bigint | null, limit: number, maxBytes: number) => {
     const page: PostRow[] = []
-    let bytes = 0
+    let bytes = 2
     let from = before
     while (page.length < limit) {
       const rows = await listPosts(pool, {before: from, limit: Math.min(READ_AT_ONCE, limit - page.length)})
       for (const row of rows) {
-        bytes += Buffer.byteLength(row.body) + 500
+        bytes += Buffer.byteLength(JSON.stringify(toPost(row))) + 1
         if (bytes > maxBytes && page.length > 0) return {page, more: true}
         page.push(row)
       }
@@ -87,10 +88,12 @@ export const postRoutes = ({pool, execute, config}: Parts): Route[] => {
         attachments: z.array(AttachmentUrl).max(10, 'must have at most 10 items').default([]),
       }),
       answer: Ok.extend({post: PostShape}),
+      errors: ['IDEMPOTENCY_KEY_REUSED'],
+      repeatable: true,
       tables: [posts],
-      handle: async ({by, body, requestId}) => {
-        const postId = newPostId()
-        const created = await createPost({execute}, {by, postId, content: body}, {correlationId: requestId})
+      handle: async ({by, body, repeat, requestId}) => {
+        const postId = repeat === null ? newPostId() : (`u-${repeat}` as PostId)
+        const created = await createPost({execute, beganAt}, {by, postId, content: body}, {correlationId: requestId})
         if (isRefusal(created)) throw refused(created)
         const {post, position, time} = created
         const {authorId, authorName, title, attachments} = post

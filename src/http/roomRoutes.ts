@@ -23,7 +23,7 @@ const PAGE = 500
 const RECENT_MESSAGES = 50
 
 export const roomRoutes = (parts: Parts): Route[] => {
-  const {pool, execute, keys, tail} = parts
+  const {pool, execute, beganAt, keys, tail} = parts
   const params = z.object({roomId: pathId})
 
   /** Sockets follow memberships on the tail, so a change is answered once this node's tail has it. */
@@ -76,10 +76,12 @@ export const roomRoutes = (parts: Parts): Route[] => {
       auth: 'person',
       body: z.object({name: RoomName, visibility: Visibility.default('invite')}),
       answer: Ok.extend({room: RoomShape}),
+      errors: ['IDEMPOTENCY_KEY_REUSED'],
+      repeatable: true,
       tables: [rooms, roomMembers],
-      handle: async ({by, body, requestId}) => {
-        const roomId = newRoomId()
-        const created = await createRoom({execute}, {by, roomId, ...body}, {correlationId: requestId})
+      handle: async ({by, body, repeat, requestId}) => {
+        const roomId = repeat === null ? newRoomId() : (`r-${repeat}` as RoomId)
+        const created = await createRoom({execute, beganAt}, {by, roomId, ...body}, {correlationId: requestId})
         if (isRefusal(created)) throw refused(created)
         await followed(created)
         const room = {

@@ -8,6 +8,8 @@ export type Incoming<P, Q, B> = {
   params: P
   query: Q
   body: B
+  /** What an Idempotency-Key makes of the request: the same for each repeat, null without one. */
+  repeat: string | null
   requestId: string
   /** For logs and limits: the client's address as `TRUST_PROXY` lets it be known. */
   ip: string
@@ -41,11 +43,13 @@ export type Route = {
   params?: Shape
   query?: Shape
   body?: Shape
-  answer: Shape | 'redirect' | 'none'
+  answer: Shape | 'redirect' | 'stream'
   errors: readonly Code[]
   tables: readonly ReadTable[]
   /** A GET that changes something: a HEAD must not run it. */
   unsafe?: boolean
+  /** Takes an Idempotency-Key. */
+  repeatable?: boolean
   handle: (incoming: Incoming<unknown, unknown, unknown> & {by: Person}) => Promise<Answer<unknown>>
 }
 
@@ -60,7 +64,7 @@ export const route = <
   P extends Shape | undefined = undefined,
   Q extends Shape | undefined = undefined,
   B extends Shape | undefined = undefined,
-  R extends Shape | 'redirect' | 'none' = Shape,
+  R extends Shape | 'redirect' | 'stream' = Shape,
 >(declared: {
   operationId: string
   method: Route['method']
@@ -74,6 +78,7 @@ export const route = <
   errors?: readonly Code[]
   tables?: readonly ReadTable[]
   unsafe?: boolean
+  repeatable?: boolean
   handle: (
     incoming: Incoming<Out<P>, Out<Q>, Out<B>> & (A extends 'person' ? {by: Person} : unknown),
   ) => Promise<Answer<R extends z.ZodType ? Loose<z.input<R>> : undefined>>

@@ -17,7 +17,8 @@ export const normaliseAddress = (value: string): string | null => {
   // RFC 5322's dot-atom, with RFC 6531's letters beyond ASCII; no quoted strings.
   if (at < 1 || !/^[\p{L}\p{M}\p{N}!#$%&'*+/=?^_`{|}~-]+(\.[\p{L}\p{M}\p{N}!#$%&'*+/=?^_`{|}~-]+)*$/u.test(local))
     return null
-  if (/[^\p{L}\p{M}\p{N}.\u3002-]/u.test(domain)) return null
+  // What ends a host in a URL would cut the domain short; what is beyond ASCII is UTS-46's to judge.
+  if (/[^a-z0-9.\u{80}-\u{10ffff}-]/u.test(domain)) return null
   const ascii = domainToASCII(domain)
   if (!/^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/.test(ascii)) return null
   const normal = `${local}@${ascii}`

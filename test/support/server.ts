@@ -24,8 +24,14 @@ export type TestServer = {
   links(address: string): Promise<string[]>
 }
 
-/** A server in this process on a database of its own, or on the one that `env` names; stopped when the test is over. */
-export const startServer = async (env: NodeJS.ProcessEnv = {}): Promise<TestServer> => {
+/**
+ * A server in this process on a database of its own, or on the one that `env` names; stopped when the test is over, or,
+ * where a file's tests share it, by whoever started it.
+ */
+export const startServer = async (
+  env: NodeJS.ProcessEnv = {},
+  {shared = false}: {shared?: boolean} = {},
+): Promise<TestServer> => {
   const databaseUrl = env.DATABASE_URL ?? (await createDatabase())
   const dataDir = env.DATA_DIR ?? (await mkdtemp(join(tmpdir(), 'community-data-')))
   const full: NodeJS.ProcessEnv = {
@@ -55,7 +61,7 @@ export const startServer = async (env: NodeJS.ProcessEnv = {}): Promise<TestServ
     stopping ??= app.stop()
     return stopping
   }
-  onTestFinished(stop)
+  if (!shared) onTestFinished(stop)
   const mailDir = join(dataDir, 'mail')
   return {
     url: `http://127.0.0.1:${port}`,
