@@ -17,6 +17,10 @@ const WAITING = 10_000
 const CACHED_STREAMS = 5_000
 /** How long a stream counts as contended after another node's event in it was met. */
 const CONTENDED_MS = 1_000
+/** How long a node may write a stream without a gap in which another node could read it and append. */
+const UNBROKEN_MS = 50
+/** What counts as a round trip at most: an append that was retried took longer, and is no measure for a pause. */
+const MAX_ROUND_TRIP_MS = 50
 
 /** The stream could not be written within {@link PATIENCE_MS}, because others wrote it; or too many commands wait for it. */
 export class Busy extends Error {
@@ -63,6 +67,8 @@ type Stream = {
   busy: boolean
   contendedUntil: number
   roundTripMs: number
+  wroteAt: number
+  unbrokenSince: number
 }
 
 export type Execute = ReturnType<typeof openExecute>
@@ -89,6 +95,8 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
         busy: false,
         contendedUntil: 0,
         roundTripMs: 2,
+        wroteAt: 0,
+        unbrokenSince: 0,
       }
     }
     streams.set(name, stream)
@@ -160,16 +168,19 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
     records: NewRecord[]
   }
 
-  /** One round: decide for all that wait, as far as one append holds them, and append. */
+  /** One round: decide for all that wait, as far as one append holds them, and append. What it gives up leaves the batch. */
   const round = async (name: string, stream: Stream, batch: Work<unknown, DomainEvent>[]): Promise<void> => {
+    // Of more events than these the state forgets the first before the log holds them.
+    const most = stream.fold.newest ?? Number.POSITIVE_INFINITY
     let fresh = stream.cached === null
     let snapshot = stream.cached ?? (await refresh(name, stream))
     for (;;) {
       const decided: Decided[] = []
       const refused: {work: Work<unknown, DomainEvent>; refusal: Refusal}[] = []
-      const failed = new Set<Work<unknown, DomainEvent>>()
+      const failed: Work<unknown, DomainEvent>[] = []
       let state = snapshot.state
       let bytes = 0
+      let count = 0
       for (const work of batch) {
         try {
           const decision = await work.decide(state)
@@ -182,52 +193,54 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
               codec.encode({id: index === 0 ? work.firstEventId : randomUUID(), event, metadata: metadataOf(work)}),
             ),
           )
-          const size = records.reduce((sum, record) => sum + JSON.stringify(record.data).length, 0)
-          if (decided.length > 0 && bytes + size > BATCH_BYTES) {
-            stream.waiting.unshift(...batch.slice(batch.indexOf(work)))
-            batch = batch.slice(0, batch.indexOf(work))
+          const size = records.reduce((sum, record) => sum + Buffer.byteLength(JSON.stringify(record)), 0)
+          if (decided.length > 0 && (bytes + size > BATCH_BYTES || count + records.length > most)) {
+            stream.waiting.unshift(...batch.splice(batch.indexOf(work)))
             break
           }
           bytes += size
+          count += records.length
           if (decision.length > 0) state = stream.fold.evolve(state, decision)
           decided.push({work, events: decision, state, records})
         } catch (error) {
-          failed.add(work)
+          failed.push(work)
           work.fail(error)
         }
       }
-      if (failed.size > 0) batch = batch.filter((work) => !failed.has(work))
-      if (refused.length > 0 && !fresh) {
+      for (const work of failed) batch.splice(batch.indexOf(work), 1)
+      // That nothing is to be done is as much a verdict on the state as that nothing may be.
+      const unchanged = decided.some(({events}) => events.length === 0)
+      if ((refused.length > 0 || unchanged) && !fresh) {
         snapshot = await refresh(name, stream)
         fresh = true
         continue
       }
       const records = decided.flatMap(({records}) => records)
-      const settle = (position: bigint | null, first: number | null) => {
-        let at = first
-        for (const {work, events, state} of decided) {
-          if (at !== null) at += events.length
-          work.settle({events, state, position, time: work.time})
-        }
+      const settle = (position: bigint | null) => {
+        for (const {work, events, state} of decided) work.settle({events, state, position, time: work.time})
         for (const {work, refusal} of refused) work.settle(refusal)
       }
-      if (records.length === 0) return settle(snapshot.position, null)
+      if (records.length === 0) return settle(snapshot.position)
       const began = performance.now()
       const deadline = Math.max(...batch.map((work) => work.deadline))
       const expected = snapshot.revision === -1 ? 'none' : snapshot.revision
       stream.appending = new Set(records.map(({id}) => id))
       const result = await append(name, records, expected, deadline)
-      stream.roundTripMs = performance.now() - began
+      stream.wroteAt = performance.now()
+      stream.roundTripMs = Math.min(stream.wroteAt - began, MAX_ROUND_TRIP_MS)
       if (result.ok) {
         if ((stream.cached?.revision ?? -1) < result.revision) {
           stream.cached = {state, revision: result.revision, position: result.position}
         }
-        return settle(result.position, snapshot.revision)
+        return settle(result.position)
       }
       if (result.reason === 'tooLarge') throw new RangeError(`an event for ${name} is larger than the log takes`)
       stream.contendedUntil = now().getTime() + CONTENDED_MS
-      if (now().getTime() >= Math.min(...batch.map((work) => work.deadline)))
-        throw new Busy(`${name} is written by others`)
+      for (const work of batch.filter(({deadline}) => now().getTime() >= deadline)) {
+        batch.splice(batch.indexOf(work), 1)
+        work.fail(new Busy(`${name} is written by others`))
+      }
+      if (batch.length === 0) return
       await pause(Math.random() * 2 * stream.roundTripMs)
       snapshot = await refresh(name, stream)
       fresh = true
@@ -240,6 +253,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
     // Lets the commands of this turn of the event loop share the first append.
     await Promise.resolve()
     while (stream.waiting.length > 0) {
+      await giveWay(stream)
       const batch = stream.waiting
       stream.waiting = []
       try {
@@ -247,10 +261,22 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
       } catch (error) {
         for (const work of batch) work.fail(error)
       }
-      // Where others write the stream too, whoever lost a conflict gets a turn.
-      if (stream.contendedUntil > now().getTime()) await pause(Math.random() * 2 * stream.roundTripMs)
     }
     stream.busy = false
+  }
+
+  /**
+   * Whoever lost a conflict gets a turn: where others were seen to write the stream, after each append; where they were
+   * not, now and then, because those who always lose are never seen.
+   */
+  const giveWay = async (stream: Stream): Promise<void> => {
+    const gap = performance.now() - stream.wroteAt
+    const wide = 2 * stream.roundTripMs
+    const contended = stream.contendedUntil > now().getTime()
+    const due = performance.now() - stream.unbrokenSince > UNBROKEN_MS
+    const wanted = contended ? Math.random() * wide : due ? wide : 0
+    if (gap < wanted) await pause(wanted - gap)
+    if (gap >= wide || due) stream.unbrokenSince = performance.now()
   }
 
   const metadataOf = ({context, time}: Work<unknown, DomainEvent>): Omit<EventMetadata, 'version'> => ({

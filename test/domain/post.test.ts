@@ -37,6 +37,7 @@ describe('decideCreatePost', () => {
   it.each([
     ['title', {title: 'Hallo'}],
     ['body', {body: ''}],
+    ['attachments, more', {attachments: [...content.attachments, 'https://a.example/3']}],
     ['attachments, fewer', {attachments: ['https://a.example/1']}],
     ['attachments, in another order', {attachments: ['https://a.example/2', 'https://a.example/1']}],
   ])('refuses other content under the same id: another %s', (_, other) => {
