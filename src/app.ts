@@ -1,31 +1,40 @@
 import {createServer} from 'node:http'
-import {Pool} from 'pg'
+import type {Socket} from 'node:net'
 import {type Logger, pino} from 'pino'
+import type {Erasure} from './commands/eraseUser.ts'
 import {openExecute} from './commands/execute.ts'
+import type {SendLink} from './commands/registerUser.ts'
 import type {Config} from './config.ts'
 import {startEmbeddedPostgres} from './database/embeddedPostgres.ts'
-import {makeSchema} from './database/schema.ts'
 import {takeServerLease} from './database/serverLease.ts'
-import {LIMITS_DDL, openLimits} from './edge/limits.ts'
+import {cookieFlags} from './edge/cookies.ts'
+import {openLimits} from './edge/limits.ts'
 import type {Parts} from './edge/parts.ts'
-import {openSessions, SESSIONS_DDL} from './edge/sessions.ts'
+import {openSessions} from './edge/sessions.ts'
+import {openFeed} from './feed.ts'
+import {openFoundation} from './foundation.ts'
 import {openHttp} from './http/app.ts'
-import {KEYS_DDL, openKeyStore} from './keys/keyStore.ts'
+import {refuseHandshake} from './http/refuseHandshake.ts'
 import {loadSecrets} from './keys/secrets.ts'
-import {openCodec} from './log/codec.ts'
-import {openHistory} from './log/history.ts'
-import {openPostgresLog} from './log/postgresLog.ts'
+import {isFaulty} from './log/codec.ts'
 import {openTail} from './log/tail.ts'
-import {MAIL_QUEUE_DDL, openMailQueue} from './mail/mailQueue.ts'
+import {openMailQueue} from './mail/mailQueue.ts'
+import {resetMail} from './mail/resetMail.ts'
 import {openTransport} from './mail/transport.ts'
 import {verificationMail} from './mail/verificationMail.ts'
+import {keepErasing, openErasure} from './operations/erasures.ts'
 import {openApplied} from './projections/applied.ts'
-import {GENERATIONS_DDL} from './projections/generations.ts'
 import {findNonce} from './projections/messages.ts'
+import {listRoomIdsOf, roomInvitations} from './projections/roomInvitations.ts'
+import {roomMembers} from './projections/roomMembers.ts'
 import {openRunner} from './projections/runner.ts'
 import {tables} from './projections/tables.ts'
 import {openSockets} from './realtime/sockets.ts'
+import {beganAtIn} from './streams/beganAt.ts'
 import {readChat} from './streams/readChat.ts'
+import {userStream} from './streams/streams.ts'
+import {openUploads} from './uploads/uploads.ts'
+import {openUploadUrls} from './uploads/uploadUrls.ts'
 
 const READY_MS = 1_500
 const DRAIN_MS = 4_000
@@ -50,7 +59,7 @@ export const openApp = (
     const database = await startEmbeddedPostgres({
       dataDir: config.dataDir,
       logger,
-      onExit: (reason) => onFatal(`the embedded PostgreSQL ended: ${reason}`),
+      onExit: onFatal,
     })
     onClose('embedded PostgreSQL', () => database.stop())
     const lease = await takeServerLease({
@@ -61,51 +70,25 @@ export const openApp = (
     return database.url
   }
 
-  const openLog = async (databaseUrl: string) => {
-    const onTrouble = (what: string, error: unknown) => logger.warn({error: String(error)}, what)
-    if (!config.eventStore) return openPostgresLog({url: databaseUrl, onTrouble})
-    const {openEventStoreDbLog} = await import('./log/eventStoreDbLog.ts')
-    return openEventStoreDbLog({...config.eventStore, onTrouble})
-  }
-
   const start = async (): Promise<{port: number}> => {
     const began = performance.now()
     const secrets = await loadSecrets(config)
     const url = await openDatabase()
-    const pool = new Pool({
-      connectionString: url,
-      application_name: 'community',
-      max: 20,
-      connectionTimeoutMillis: 3_000,
-      query_timeout: 10_000,
-      keepAlive: true,
+    const foundation = await openFoundation(config, {
+      url,
+      masterKey: secrets.masterKey,
+      onTrouble: (what, error) => logger.warn({error: String(error)}, what),
     })
-    pool.on('error', (error) => logger.warn({error: String(error)}, 'a connection to the database was lost'))
-    onClose('database connections', () => pool.end())
-    await makeSchema(pool, [SESSIONS_DDL, LIMITS_DDL, MAIL_QUEUE_DDL, KEYS_DDL, GENERATIONS_DDL])
+    onClose('log and database connections', foundation.close)
+    const {pool, keys, personKeys, log, codec} = foundation
 
-    const codec = openCodec()
-    const [keys, log] = await Promise.all([openKeyStore({pool, masterKey: secrets.masterKey}), openLog(url)])
-    onClose('log', () => log.close())
-    const logIdentity = await openHistory({log, codec, keyCheck: keys.check})
-
-    const tail = openTail({
-      log,
-      codec,
-      onEnd: (error) => onFatal(`the log can't be followed any more: ${String(error)}`),
-    })
-    onClose('tail', () => tail.stop())
-    const execute = openExecute({log, codec})
-    tail.listen(execute.observe)
-
-    const applied = openApplied({url, pool, tables})
-    onClose('read table listener', () => applied.stop())
-    const runner = openRunner({url, pool, log, logIdentity, tail, tables, applied, logger})
-    onClose('projections', () => runner.stop())
+    const feed = openFeed(foundation, {logger, onFatal})
+    onClose('read tables and tail', feed.stop)
+    const {tail, execute, applied} = feed
 
     const queue = openMailQueue({
       pool,
-      masterKey: secrets.masterKey,
+      masterKey: keys.derive('mail'),
       transport: openTransport(config.mail, logger),
       isInLog: async (stream, eventId) => {
         for await (const {id} of log.readStream(stream)) if (id === eventId) return true
@@ -115,20 +98,36 @@ export const openApp = (
     })
     onClose('mail', () => queue.stop())
 
-    const sessions = openSessions({pool, secret: secrets.sessionSecret, secure: config.baseUrl.startsWith('https:')})
+    const sessions = openSessions({pool, secret: secrets.sessionSecret, cookie: cookieFlags(config)})
     onClose('sessions', async () => sessions.stop())
+
+    const uploads = await openUploads(config)
+    const uploadUrls = openUploadUrls(config)
+
+    const erasure = openErasure({...foundation, ...feed, uploads})
+
+    const sendLink = (write: typeof resetMail, linkWith: (secret: string) => string): SendLink => ({
+      enqueue: ({to, username, askedAt, token, awaits}) =>
+        queue.enqueue(write({to, username, askedAt, link: linkWith(token.secret)}), awaits),
+      release: queue.release,
+    })
 
     const parts: Parts = {
       config,
       pool,
       log,
+      codec,
       tail,
       applied,
       execute,
       keys,
       sessions,
       limits: openLimits(pool, config.limits),
+      uploads,
+      uploadUrls,
       logger,
+      erasure,
+      beganAt: beganAtIn({log, codec}),
       findNonce: {
         inTable: (roomId, senderId, nonce) => findNonce(pool, roomId, senderId, nonce),
         inLog: async (roomId, senderId, nonce, {after, before}) => {
@@ -138,26 +137,27 @@ export const openApp = (
           return null
         },
       },
-      mail: {
-        enqueue: ({to, username, attemptedAt, token, awaits}) => {
-          const link = `${config.baseUrl}/api/email/verify?token=${token.secret}`
-          return queue.enqueue(verificationMail({to, username, attemptedAt, link}), awaits)
-        },
-        release: (eventId) => queue.release(eventId),
-      },
+      mail: sendLink(verificationMail, (secret) => `${config.baseUrl}/api/email/verify?token=${secret}`),
+      resetMail: sendLink(resetMail, (secret) => `${config.baseUrl}/?reset=${secret}`),
       shownTo: (userId) => sockets.shownTo(userId),
     }
     const server = createServer(openHttp(parts))
     server.requestTimeout = 60_000
-    const sockets = openSockets(server, {...parts, codec})
+    const sockets = openSockets(server, {...parts, databaseUrl: url, refuse: refuseHandshake})
 
-    await tail.start()
-    await applied.start()
-    runner.start()
+    const connections = new Set<Socket>()
+    server.on('connection', (connection: Socket) => {
+      connections.add(connection)
+      connection.once('close', () => connections.delete(connection))
+    })
+    onClose('http and sockets', () => Promise.all([closeServer(server, connections), sockets.stop()]))
+
+    await feed.start()
+    await sockets.start()
     await untilLive(applied)
+    const erasing = keepErasing({pool, erasure, logger, isReady: () => applied.building(tables).length === 0})
+    onClose('erasures', () => erasing.stop())
     const port = await listen(server, config)
-    onClose('http', () => closeServer(server))
-    onClose('sockets', () => sockets.stop())
     logger.info({url: config.baseUrl, port, ms: Math.round(performance.now() - began)}, 'the server is ready')
     return {port}
   }
@@ -194,10 +194,17 @@ const listen = (server: ReturnType<typeof createServer>, {port, host}: Config): 
     })
   })
 
-const closeServer = async (server: ReturnType<typeof createServer>): Promise<void> => {
+/** Takes no new connection, lets what is under way be answered, and cuts what is left after {@link DRAIN_MS}. */
+const closeServer = async (
+  server: ReturnType<typeof createServer>,
+  connections: ReadonlySet<Socket>,
+): Promise<void> => {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  server.closeIdleConnections()
-  const late = setTimeout(() => server.closeAllConnections(), DRAIN_MS)
+  const idle = setInterval(() => server.closeIdleConnections(), 50)
+  const late = setTimeout(() => {
+    for (const connection of connections) connection.destroy()
+  }, DRAIN_MS)
   await closed
+  clearInterval(idle)
   clearTimeout(late)
 }

@@ -1,11 +1,6 @@
 import {openApp} from './app.ts'
 import {readConfig} from './config.ts'
 
-const USAGE = `Usage: npm run -s community -- <command>
-
-  serve    runs the server, as npm start does
-`
-
 /** How long a stop may take before the process ends anyway. */
 const STOP_MS = 10_000
 
@@ -37,15 +32,16 @@ const serve = async (): Promise<void> => {
   }
 }
 
-const [command, ...rest] = process.argv.slice(2)
-if (command === 'serve' && rest.length === 0) {
-  try {
-    await serve()
-  } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
-    process.exit(1)
+const argv = process.argv.slice(2)
+try {
+  // The command line is loaded only where it is wanted: a server does not need it in memory.
+  if (argv.length === 1 && argv[0] === 'serve') await serve()
+  else {
+    const {runCommandLine} = await import('./operations/commandLine.ts')
+    const status = await runCommandLine(argv, serve)
+    if (status !== null) process.exit(status)
   }
-} else {
-  process.stderr.write(USAGE)
-  process.exit(command === '--help' ? 0 : 2)
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exit(1)
 }

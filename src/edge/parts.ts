@@ -1,14 +1,19 @@
 import type {Pool} from 'pg'
 import type {Logger} from 'pino'
+import type {Erasure} from '../commands/eraseUser.ts'
 import type {Execute} from '../commands/execute.ts'
-import type {SendVerification} from '../commands/registerUser.ts'
+import type {SendLink} from '../commands/registerUser.ts'
 import type {FindNonce} from '../commands/sendMessage.ts'
 import type {Config} from '../config.ts'
 import type {UserId} from '../domain/user.ts'
 import type {KeyStore} from '../keys/keyStore.ts'
+import type {Codec} from '../log/codec.ts'
 import type {EventLog} from '../log/eventLog.ts'
 import type {Tail} from '../log/tail.ts'
 import type {Applied} from '../projections/applied.ts'
+import type {BeganAt} from '../streams/beganAt.ts'
+import type {Uploads} from '../uploads/uploads.ts'
+import type {UploadUrls} from '../uploads/uploadUrls.ts'
 import type {Limits} from './limits.ts'
 import type {Sessions} from './sessions.ts'
 
@@ -17,14 +22,21 @@ export type Parts = {
   config: Config
   pool: Pool
   log: EventLog
+  codec: Codec
   tail: Tail
   applied: Applied
   execute: Execute
   findNonce: FindNonce
+  beganAt: BeganAt
+  erasure: Erasure
   keys: KeyStore
-  mail: SendVerification
+  mail: SendLink
+  resetMail: SendLink
   sessions: Sessions
   limits: Limits
+  /** null: not configured. */
+  uploads: Uploads | null
+  uploadUrls: UploadUrls
   /** The newest position that this node has acknowledged or shown to the person over a socket. */
   shownTo: (userId: UserId) => bigint | null
   logger: Logger

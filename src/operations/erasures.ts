@@ -3,10 +3,50 @@ import {setTimeout as pause} from 'node:timers/promises'
 import type {Pool} from 'pg'
 import type {Logger} from 'pino'
 import {type Erasure, eraseUser, finishErasure} from '../commands/eraseUser.ts'
+import type {Feed} from '../feed.ts'
+import type {Foundation} from '../foundation.ts'
+import {isFaulty} from '../log/codec.ts'
 import {listUnfinishedErasures} from '../projections/erasures.ts'
+import {listRoomIdsOf, roomInvitations} from '../projections/roomInvitations.ts'
+import {roomMembers} from '../projections/roomMembers.ts'
 import {listDeadAttempts} from '../projections/users.ts'
+import {userStream} from '../streams/streams.ts'
+import type {Uploads} from '../uploads/uploads.ts'
 
 const EVERY_MS = 60 * 60_000
+const REACH_MS = 10_000
+
+/** What an erasure needs, of a server or of the command line. */
+export const openErasure = ({
+  pool,
+  log,
+  personKeys,
+  codec,
+  execute,
+  applied,
+  uploads,
+}: Foundation & Pick<Feed, 'execute' | 'applied'> & {uploads: Uploads | null}): Erasure => ({
+  execute,
+  personKeys,
+  roomsOf: async (userId, identity) => {
+    const head = await log.head()
+    const reached = head === null || (await applied.reached([roomMembers, roomInvitations], head, REACH_MS))
+    if (!reached) throw new Error('the rooms of the erased person are not known yet: the read tables are behind')
+    return listRoomIdsOf(pool, userId, identity)
+  },
+  endSessions: async (userId) => {
+    await pool.query(`DELETE FROM state.sessions WHERE sess->>'userId' = $1`, [userId])
+  },
+  deleteUploads: async (userId) => {
+    for await (const record of log.readStream(userStream(userId))) {
+      const [event] = await codec.decode([record])
+      if (event && !isFaulty(event) && event.type === 'FileUploaded') await uploads?.remove(event.data.key)
+    }
+  },
+  deleteMails: async (userId) => {
+    await pool.query('DELETE FROM state.mails WHERE stream = $1', [userStream(userId)])
+  },
+})
 
 /**
  * Finishes what a crash cut off, destroys again the keys that a restored backup brought back, and erases registration

@@ -1,0 +1,72 @@
+import {Pool} from 'pg'
+import type {Config} from './config.ts'
+import {makeSchema} from './database/schema.ts'
+import {LIMITS_DDL} from './edge/limits.ts'
+import {SESSIONS_DDL} from './edge/sessions.ts'
+import {KEYS_DDL, type KeyStore, openKeyStore} from './keys/keyStore.ts'
+import {openPersonKeys, PERSON_KEYS_DDL, type PersonKeys} from './keys/personKeys.ts'
+import {type Codec, openCodec} from './log/codec.ts'
+import type {EventLog} from './log/eventLog.ts'
+import {openHistory} from './log/history.ts'
+import {openPostgresLog} from './log/postgresLog.ts'
+import {MAIL_QUEUE_DDL} from './mail/mailQueue.ts'
+import {GENERATIONS_DDL} from './projections/generations.ts'
+import {SIGNED_OUT_DDL} from './realtime/signedOut.ts'
+
+const SCHEMA = [SESSIONS_DDL, SIGNED_OUT_DDL, LIMITS_DDL, MAIL_QUEUE_DDL, KEYS_DDL, PERSON_KEYS_DDL, GENERATIONS_DDL]
+
+export type Foundation = {
+  url: string
+  pool: Pool
+  keys: KeyStore
+  personKeys: PersonKeys
+  log: EventLog
+  logIdentity: string
+  codec: Codec
+  close(): Promise<void>
+}
+
+type Trouble = (what: string, error: unknown) => void
+
+export const openLog = async (
+  config: Pick<Config, 'eventStore'>,
+  databaseUrl: string,
+  onTrouble: Trouble,
+): Promise<EventLog> => {
+  if (!config.eventStore) return openPostgresLog({url: databaseUrl, onTrouble})
+  const {openEventStoreDbLog} = await import('./log/eventStoreDbLog.ts')
+  return openEventStoreDbLog({...config.eventStore, onTrouble})
+}
+
+/** What the server and the command line both stand on: database, keys and log, checked to belong together. */
+export const openFoundation = async (
+  config: Config,
+  {url, masterKey, onTrouble}: {url: string; masterKey: Buffer; onTrouble: Trouble},
+): Promise<Foundation> => {
+  const pool = new Pool({
+    connectionString: url,
+    application_name: 'community',
+    max: 20,
+    connectionTimeoutMillis: 3_000,
+    query_timeout: 10_000,
+    keepAlive: true,
+  })
+  pool.on('error', (error) => onTrouble('a connection to the database was lost', error))
+  let log: EventLog | null = null
+  const close = async () => {
+    await log?.close()
+    await pool.end()
+  }
+  try {
+    await makeSchema(pool, SCHEMA)
+    const [keys, opened] = await Promise.all([openKeyStore({pool, masterKey}), openLog(config, url, onTrouble)])
+    log = opened
+    const personKeys = openPersonKeys({pool, wrappingKey: keys.wrappingKey})
+    const codec = openCodec(personKeys)
+    const logIdentity = await openHistory({log, codec, keyCheck: keys.check})
+    return {url, pool, keys, personKeys, log, logIdentity, codec, close}
+  } catch (error) {
+    await close().catch(() => {})
+    throw error
+  }
+}

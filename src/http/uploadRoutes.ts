@@ -1,0 +1,82 @@
+import {randomUUID} from 'node:crypto'
+import type {Response} from 'express'
+import {z} from 'zod'
+import {uploadFile} from '../commands/uploadFile.ts'
+import {isRefusal} from '../domain/event.ts'
+import {mediaTypeOf, UploadKey, uploadKey} from '../domain/upload.ts'
+import {ApiError, refused} from '../edge/errors.ts'
+import type {Parts} from '../edge/parts.ts'
+import {type FileRefusal, isFileRefusal} from '../uploads/file.ts'
+import {CACHE_CONTROL, dispositionOf} from '../uploads/headers.ts'
+import {takeFile} from '../uploads/takeFile.ts'
+import {UPLOADS_PATH} from '../uploads/uploadUrls.ts'
+import {type Route, route} from './route.ts'
+import {Ok} from './shapes.ts'
+
+export const uploadRoutes = ({execute, uploads, uploadUrls, config}: Parts): Route[] => [
+  route({
+    operationId: 'uploadFile',
+    method: 'post',
+    path: '/api/upload',
+    summary: 'Takes a picture or a PDF, as multipart/form-data in the field "file"',
+    auth: 'person',
+    answer: Ok.extend({url: z.string()}),
+    errors: ['NO_FILE', 'TYPE_NOT_ALLOWED', 'TOO_LARGE', 'BUSY', 'UPLOAD_NOT_CONFIGURED'],
+    handle: async ({req, res, by, requestId}) => {
+      if (!uploads) throw new ApiError('UPLOAD_NOT_CONFIGURED')
+      return uploads.withFolder(async (folder) => {
+        const file = await takeFile(req, res, folder)
+        if (isFileRefusal(file)) throw refusedFile(file)
+        const key = uploadKey(randomUUID(), file.mediaType, new Date().toISOString())
+        const uploaded = await uploadFile({execute, store: uploads}, {by, file, key}, {correlationId: requestId})
+        if (isRefusal(uploaded)) throw refused(uploaded)
+        return {body: {ok: true, url: uploadUrls.urlOf(key)}, position: uploaded.position}
+      })
+    },
+  }),
+  route({
+    operationId: 'readUpload',
+    method: 'get',
+    path: `${UPLOADS_PATH}*key`,
+    summary: 'An uploaded file, where uploads are kept on disk',
+    auth: 'none',
+    // The form of a key leaves no way to another file: no "..", no dotfile, no folder.
+    params: z.object({
+      key: z
+        .array(z.string())
+        .transform((parts) => parts.join('/'))
+        .pipe(UploadKey),
+    }),
+    answer: 'stream',
+    errors: ['NOT_FOUND'],
+    handle: async ({res, params: {key}}) => {
+      if (config.uploads.dir === null) throw new ApiError('NOT_FOUND')
+      await sendUpload(res, config.uploads.dir, key)
+      return {}
+    },
+  }),
+]
+
+const refusedFile = ({refused, why}: FileRefusal): ApiError =>
+  new ApiError(refused, why === undefined ? {} : {issues: [{path: 'file', message: why}]})
+
+/** Ranges and conditions are Express's. What it refuses of them has no body: 412, or 416 with the size. */
+const sendUpload = (res: Response, dir: string, key: UploadKey): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const mediaType = mediaTypeOf(key)
+    const headers = {
+      'Content-Type': mediaType,
+      'Content-Disposition': dispositionOf(mediaType),
+      'Cache-Control': CACHE_CONTROL,
+      'Content-Security-Policy': "default-src 'none'; sandbox",
+      // Pages of CORS_ORIGINS show it too, and it is public anyway.
+      'Cross-Origin-Resource-Policy': 'cross-origin',
+      ETag: `"${key}"`,
+    }
+    res.sendFile(key, {root: dir, headers}, (error?: Error & {status?: number; headers?: Record<string, string>}) => {
+      if (!error || res.headersSent) return resolve()
+      if (error.status === undefined || error.status === 404 || error.status >= 500) return reject(error)
+      res.status(error.status).set(error.headers ?? {})
+      resolve()
+    })
+  })
