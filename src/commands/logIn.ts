@@ -1,3 +1,4 @@
+import type {SignInMeans} from '../domain/access.ts'
 import {isRefusal, type Refusal, refusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
 import {isSomebody, type User, type UserId} from '../domain/user.ts'
@@ -37,6 +38,9 @@ export const logIn = async (
   const matches = await comparePassword(password, isSomebody(user) ? user.passwordHash : null)
   if (!matches || !isSomebody(user)) return refusal({refused: 'WRONG_CREDENTIALS'})
   if (owner.kind !== 'claimed') return {...refusal({refused: 'NOT_VERIFIED'}), attempt: user.userId}
+  // The comparison took its time: a password that was changed meanwhile signs nobody in any more.
+  const {state: now} = await execute.load(userStream(user.userId), userFold, {fresh: true})
+  if (!isSomebody(now) || now.passwordHash !== user.passwordHash) return refusal({refused: 'WRONG_CREDENTIALS'})
   return signIn(execute, user.userId, 'password', {...context, name: 'logIn'})
 }
 
@@ -44,7 +48,7 @@ export const logIn = async (
 export const signIn = async (
   execute: Execute,
   userId: UserId,
-  by: 'password' | 'verification',
+  by: SignInMeans,
   context: Omit<CommandContext, 'actor'>,
 ): Promise<{userId: UserId; position: bigint}> => {
   const signedIn = await execute.execute(accessStream(userId), accessFold, {...context, actor: userId}, () => [

@@ -17,12 +17,12 @@ export type Registration = {
   username: string
 }
 
-/** Queues the mail before the event is appended, and releases it after: a crash between the two loses neither. */
-export type SendVerification = {
+/** Queues a mail with a link before the event is appended, and releases it after: a crash between the two loses neither. */
+export type SendLink = {
   enqueue(mail: {
     to: string
     username: string
-    attemptedAt: Date
+    askedAt: Date
     token: Token
     awaits: {stream: string; eventId: string}
   }): Promise<void>
@@ -34,19 +34,19 @@ export type SendVerification = {
  * says counts only once its own link was used.
  */
 export const registerUser = async (
-  {execute, keys, mail}: {execute: Execute; keys: KeyStore; mail: SendVerification},
+  {execute, keys, mail}: {execute: Execute; keys: KeyStore; mail: SendLink},
   {email, passwordHash, username}: Registration,
   context: Omit<CommandContext, 'name'>,
 ): Promise<{userId: UserId; position: bigint} | Refusal> => {
   const identity = keys.identityHash('email', email)
   const claimed = await execute.load(identityStream(identity), identityFold, {fresh: true})
   if (claimed.state.kind === 'claimed') return refusal({refused: 'EMAIL_TAKEN'})
-  const attemptedAt = new Date()
-  const token = tokenFor(newUserId('email'), new Date(attemptedAt.getTime() + VERIFICATION_HOURS * 3_600_000))
+  const askedAt = new Date()
+  const token = tokenFor(newUserId('email'), new Date(askedAt.getTime() + VERIFICATION_HOURS * 3_600_000))
   const {userId} = token
   const eventId = randomUUID()
   const stream = userStream(userId)
-  await mail.enqueue({to: email, username, attemptedAt, token, awaits: {stream, eventId}})
+  await mail.enqueue({to: email, username, askedAt, token, awaits: {stream, eventId}})
   const registration = {
     userId,
     provider: 'email' as const,

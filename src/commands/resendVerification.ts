@@ -5,7 +5,7 @@ import {decideRequestVerification, type UserId} from '../domain/user.ts'
 import {tokenFor} from '../keys/token.ts'
 import {identityFold, identityStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
-import {type Registration, registerUser, type SendVerification, VERIFICATION_HOURS} from './registerUser.ts'
+import {type Registration, registerUser, type SendLink, VERIFICATION_HOURS} from './registerUser.ts'
 
 /**
  * Sends the attempt that this session made or tried to log in to; without one, the only open attempt; where there are
@@ -20,19 +20,28 @@ export const resendVerification = async (
   {email, attempt}: {email: string; attempt: UserId | null},
   context: Omit<CommandContext, 'name'>,
 ): Promise<{position: bigint | null} | Refusal> => {
-  const {execute, keys, openAttempts, newUsername} = deps
+  const {execute, keys, newUsername} = deps
   const identity = keys.identityHash('email', email)
   const {state: owner} = await execute.load(identityStream(identity), identityFold, {fresh: true})
   if (owner.kind === 'claimed') return {position: null}
-  const open = await openAttempts(identity)
-  const own = attempt !== null && (await isAttemptFor(execute, attempt, identity)) ? attempt : null
-  if (own === null && open.length === 0) return {position: null}
-  const chosen = own ?? (open.length === 1 ? open[0]!.userId : null)
-  if (chosen === null) {
+  const chosen = await attemptMeant(deps, identity, attempt)
+  if (chosen === null) return {position: null}
+  if (chosen === 'several') {
     const nobodys: Registration = {email, passwordHash: null, username: newUsername()}
     return registerUser(deps, nobodys, context)
   }
   return sendAgain(deps, {email, userId: chosen}, context)
+}
+
+/** Which open attempt for an address is meant: this session's own, or the only one. */
+export const attemptMeant = async (
+  {execute, openAttempts}: {execute: Execute; openAttempts: (identity: IdentityHash) => Promise<{userId: UserId}[]>},
+  identity: IdentityHash,
+  own: UserId | null,
+): Promise<UserId | 'several' | null> => {
+  const open = await openAttempts(identity)
+  if (own !== null && (await isAttemptFor(execute, own, identity))) return own
+  return open.length > 1 ? 'several' : (open[0]?.userId ?? null)
 }
 
 const isAttemptFor = async (execute: Execute, userId: UserId, identity: IdentityHash): Promise<boolean> => {
@@ -41,17 +50,17 @@ const isAttemptFor = async (execute: Execute, userId: UserId, identity: Identity
 }
 
 const sendAgain = async (
-  {execute, mail}: {execute: Execute; mail: SendVerification},
+  {execute, mail}: {execute: Execute; mail: SendLink},
   {email, userId}: {email: string; userId: UserId},
   context: Omit<CommandContext, 'name'>,
 ): Promise<{position: bigint | null} | Refusal> => {
   const stream = userStream(userId)
   const {state: user} = await execute.load(stream, userFold)
   if (user.kind !== 'attempt') return {position: null}
-  const attemptedAt = new Date()
-  const token = tokenFor(userId, new Date(attemptedAt.getTime() + VERIFICATION_HOURS * 3_600_000))
+  const askedAt = new Date()
+  const token = tokenFor(userId, new Date(askedAt.getTime() + VERIFICATION_HOURS * 3_600_000))
   const eventId = randomUUID()
-  await mail.enqueue({to: email, username: user.username, attemptedAt, token, awaits: {stream, eventId}})
+  await mail.enqueue({to: email, username: user.username, askedAt, token, awaits: {stream, eventId}})
   const requested = await execute.execute(
     stream,
     userFold,

@@ -135,10 +135,8 @@ export const evolveUser = (user: User, event: UserEvent): User => {
   }
 }
 
-export const decideRegister = (
-  user: User,
-  registration: EventOf<typeof UserRegistered>['data'],
-): Decision<UserEvent> => (user.kind === 'none' ? [{type: 'UserRegistered', data: registration}] : [])
+export const decideRegister = (user: User, registration: EventOf<typeof UserRegistered>['data']): UserEvent[] =>
+  user.kind === 'none' ? [{type: 'UserRegistered', data: registration}] : []
 
 export const decideRequestVerification = (user: User, token: Token): Decision<UserEvent> =>
   user.kind !== 'attempt'
@@ -159,7 +157,7 @@ export const decideVerify = (user: User, tokenHash: string, now: string): Decisi
   return [{type: 'UserVerified', data: {userId: user.userId, tokenHash}}]
 }
 
-export const decideRequestReset = (user: User, token: Token): Decision<UserEvent> =>
+export const decideRequestReset = (user: User, token: Token): UserEvent[] =>
   isSomebody(user)
     ? [
         {

@@ -1,8 +1,10 @@
+import {randomBytes} from 'node:crypto'
 import connectPgSimple from 'connect-pg-simple'
-import type {Request, RequestHandler} from 'express'
+import type {Request, RequestHandler, Response} from 'express'
 import session from 'express-session'
 import type {Pool} from 'pg'
-import type {UserId} from '../domain/user.ts'
+import type {Provider, UserId} from '../domain/user.ts'
+import type {cookieFlags} from './cookies.ts'
 
 declare module 'express-session' {
   interface SessionData {
@@ -11,6 +13,8 @@ declare module 'express-session' {
     signedInAt: number
     /** The registration that this browser made or tried to log in to: what a resend is about. */
     attempt: UserId
+    /** A login at a provider that this browser began; until `expiresAt`, in milliseconds since 1970. */
+    oauth: {provider: Provider; state: string; expiresAt: number}
     /** The day on which the session was last prolonged. */
     day: number
   }
@@ -27,8 +31,11 @@ CREATE INDEX IF NOT EXISTS sessions_expire ON state.sessions (expire);
 CREATE INDEX IF NOT EXISTS sessions_user ON state.sessions ((sess->>'userId'));
 `
 
-const DAYS = 30
 const DAY_MS = 86_400_000
+const SIGNED_IN_MS = 30 * DAY_MS
+/** Before anybody has signed in, a session remembers what matters for a day at most. */
+const ANONYMOUS_MS = DAY_MS
+const OAUTH_MS = 10 * 60_000
 export const SESSION_COOKIE = 'sid'
 
 export type Sessions = {
@@ -36,13 +43,29 @@ export type Sessions = {
   load: RequestHandler
   /** Signs in under a new session id, so that an id somebody planted is worth nothing. */
   signIn(req: Request, userId: UserId): Promise<void>
-  signOut(req: Request): Promise<void>
+  /** Ends the session, on every node, and takes back its cookie. */
+  signOut(req: Request, res: Response): Promise<void>
+  /** Ends all sessions of the person, on every node. */
+  signOutEverywhere(userId: UserId): Promise<void>
+  /** The `state` of a login at a provider that begins now, in this session: 160 random bits in hex. */
+  beginOauth(req: Request, provider: Provider): string
+  /** Whether such a login began in this session and may go on. Each is good for one time, within 10 minutes. */
+  endOauth(req: Request, provider: Provider, state: string): Promise<boolean>
   stop(): void
 }
 
-export const openSessions = ({pool, secret, secure}: {pool: Pool; secret: string; secure: boolean}): Sessions => {
+export const openSessions = ({
+  pool,
+  secret,
+  cookie,
+}: {
+  pool: Pool
+  secret: string
+  cookie: ReturnType<typeof cookieFlags>
+}): Sessions => {
   const Store = connectPgSimple(session)
-  const store = new Store({
+  // express-session puts `generate` on the store.
+  const store: InstanceType<typeof Store> & {generate?(req: Request): void} = new Store({
     pool,
     schemaName: 'state',
     tableName: 'sessions',
@@ -58,11 +81,28 @@ export const openSessions = ({pool, secret, secure}: {pool: Pool; secret: string
     resave: false,
     saveUninitialized: false,
     rolling: true,
-    proxy: secure,
-    cookie: {httpOnly: true, sameSite: 'lax', secure, maxAge: DAYS * DAY_MS, path: '/'},
+    cookie: {...cookie, maxAge: ANONYMOUS_MS},
   })
+
+  // A request that was under way while its session ended must not bring it back: only a new session is inserted.
+  const unsaved = new WeakSet<object>()
+  const generate = store.generate!
+  store.generate = (req) => {
+    generate(req)
+    unsaved.add(req.session)
+  }
+  const insert = store.set.bind(store)
+  store.set = (sid, sess, done = () => {}) => {
+    if (unsaved.delete(sess)) return insert(sid, sess, done)
+    pool
+      .query('UPDATE state.sessions SET sess = $2, expire = $3 WHERE sid = $1', [sid, sess, sess.cookie.expires])
+      .then(() => done(), done)
+  }
+
   return {
     load: (req, res, next) => {
+      // BASE_URL says that browsers speak https to us; a proxy that does not say so too must not cost the cookie.
+      if (cookie.secure) Object.defineProperty(req, 'secure', {value: true})
       handle(req, res, (error?: unknown) => {
         if (error) return next(error)
         const today = Math.floor(Date.now() / DAY_MS)
@@ -70,17 +110,46 @@ export const openSessions = ({pool, secret, secure}: {pool: Pool; secret: string
         next()
       })
     },
+
     signIn: async (req, userId) => {
-      await new Promise<void>((resolve, reject) =>
-        req.session.regenerate((error) => (error ? reject(error) : resolve())),
-      )
+      await promised((done) => req.session.regenerate(done))
+      req.session.cookie.maxAge = SIGNED_IN_MS
       req.session.userId = userId
       req.session.signedInAt = Date.now()
       req.session.day = Math.floor(Date.now() / DAY_MS)
-      await new Promise<void>((resolve, reject) => req.session.save((error) => (error ? reject(error) : resolve())))
+      await promised((done) => req.session.save(done))
     },
-    signOut: (req) =>
-      new Promise<void>((resolve, reject) => req.session.destroy((error) => (error ? reject(error) : resolve()))),
+
+    signOut: async (req, res) => {
+      await promised((done) => req.session.destroy(done))
+      res.clearCookie(SESSION_COOKIE, cookie)
+    },
+
+    signOutEverywhere: async (userId) => {
+      await pool.query(`DELETE FROM state.sessions WHERE sess->>'userId' = $1`, [userId])
+    },
+
+    beginOauth: (req, provider) => {
+      const state = randomBytes(20).toString('hex')
+      req.session.oauth = {provider, state, expiresAt: Date.now() + OAUTH_MS}
+      return state
+    },
+
+    endOauth: async (req, provider, state) => {
+      const {oauth} = req.session
+      if (oauth?.provider !== provider || oauth.state !== state || Date.now() >= oauth.expiresAt) return false
+      delete req.session.oauth
+      // By the row, not by what this request loaded: of two callbacks at once one finds it.
+      const {rowCount} = await pool.query(
+        `UPDATE state.sessions SET sess = (sess::jsonb - 'oauth')::json WHERE sid = $1 AND sess->'oauth'->>'state' = $2`,
+        [req.sessionID, state],
+      )
+      return rowCount === 1
+    },
+
     stop: () => store.close(),
   }
 }
+
+const promised = (call: (done: (error?: unknown) => void) => void): Promise<void> =>
+  new Promise((resolve, reject) => call((error) => (error ? reject(error as Error) : resolve())))

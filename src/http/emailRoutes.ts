@@ -1,21 +1,23 @@
-import {randomBytes} from 'node:crypto'
 import {z} from 'zod'
 import {logIn, signIn} from '../commands/logIn.ts'
 import {registerUser} from '../commands/registerUser.ts'
+import {requestPasswordReset} from '../commands/requestPasswordReset.ts'
 import {resendVerification} from '../commands/resendVerification.ts'
+import {resetPassword} from '../commands/resetPassword.ts'
 import {verifyEmail} from '../commands/verifyEmail.ts'
 import {isRefusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
 import {storable} from '../domain/text.ts'
-import {Password, Username} from '../domain/user.ts'
+import {isSomebody, Password, Username} from '../domain/user.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import {clientNetwork} from '../edge/limits.ts'
 import type {Parts} from '../edge/parts.ts'
-import {base32} from '../keys/base32.ts'
+import {newUsername} from '../keys/ids.ts'
 import {comparePassword, hashPassword} from '../keys/password.ts'
 import {parseToken} from '../keys/token.ts'
 import {normaliseAddress} from '../mail/address.ts'
 import {findOpenAttempts, users} from '../projections/users.ts'
+import {userFold, userStream} from '../streams/streams.ts'
 import {type Route, route} from './route.ts'
 import {Ok} from './shapes.ts'
 
@@ -29,9 +31,18 @@ const Message = Ok.extend({message: z.string()})
 const Redirect = Ok.extend({redirect: z.string()})
 const HOME = '/posts/?login=ok'
 
-export const emailRoutes = ({pool, execute, keys, mail, sessions, limits, config, log, applied}: Parts): Route[] => {
-  const newUsername = () => `member-${base32(randomBytes(4)).slice(0, 5)}`
-
+export const emailRoutes = ({
+  pool,
+  execute,
+  keys,
+  mail,
+  resetMail,
+  sessions,
+  limits,
+  config,
+  log,
+  applied,
+}: Parts): Route[] => {
   /** Attempts are looked up in the table, so it must first hold what the log holds now. */
   const openAttempts = async (identity: IdentityHash) => {
     const head = await log.head()
@@ -113,6 +124,60 @@ export const emailRoutes = ({pool, execute, keys, mail, sessions, limits, config
         )
         // Whether there was anything to send again is nobody's business, so the answer bears no position either.
         return {body: {ok: true, message: 'Verification email sent again. Please check your email.'}}
+      },
+    }),
+    route({
+      operationId: 'requestPasswordReset',
+      method: 'post',
+      path: '/api/email/forgot',
+      summary: 'Mails a link that sets a new password',
+      auth: 'session',
+      body: z.object({email: Address}),
+      answer: Message,
+      errors: ['RATE_LIMITED'],
+      tables: [users],
+      handle: async ({body: {email}, ip, req, requestId}) => {
+        await limits.mails(clientNetwork(ip))
+        await requestPasswordReset(
+          {execute, keys, resetMail, openAttempts, newUsername},
+          {email, attempt: req.session.attempt ?? null},
+          {actor: null, correlationId: requestId},
+        )
+        return {
+          body: {
+            ok: true,
+            message: 'If this address is registered, a mail with a link to choose a new password is on its way.',
+          },
+        }
+      },
+    }),
+    route({
+      operationId: 'resetPassword',
+      method: 'post',
+      path: '/api/email/reset',
+      summary: 'Sets a new password with the token of the mail, and signs in',
+      auth: 'session',
+      body: z.object({token: z.string().max(1_000), password: Password}),
+      answer: Redirect,
+      errors: ['TOKEN_INVALID', 'RATE_LIMITED'],
+      tables: [users],
+      handle: async ({body, ip, req, requestId}) => {
+        await limits.logins(`ip ${clientNetwork(ip)}`)
+        const token = parseToken(body.token)
+        if (!token) throw new ApiError('TOKEN_INVALID')
+        const {state: user} = await execute.load(userStream(token.userId), userFold)
+        if (isSomebody(user)) await limits.logins(`account ${user.identity}`)
+        const context = {correlationId: requestId}
+        const reset = await resetPassword(
+          {execute, hashPassword: () => hashPassword(body.password, config.bcryptCost)},
+          {userId: token.userId, tokenHash: token.hash, now: new Date()},
+          context,
+        )
+        if (isRefusal(reset)) throw refused(reset)
+        await sessions.signOutEverywhere(token.userId)
+        const {position} = await signIn(execute, token.userId, 'reset', {...context, name: 'resetPassword'})
+        await sessions.signIn(req, token.userId)
+        return {body: {ok: true, redirect: HOME}, position}
       },
     }),
     route({

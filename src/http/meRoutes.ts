@@ -25,8 +25,8 @@ export const meRoutes = ({sessions}: Parts): Route[] => [
     auth: 'session',
     answer: 'redirect',
     unsafe: true,
-    handle: async ({req}) => {
-      await sessions.signOut(req)
+    handle: async ({req, res}) => {
+      await sessions.signOut(req, res)
       return {redirect: '/'}
     },
   }),

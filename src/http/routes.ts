@@ -3,6 +3,7 @@ import {emailRoutes} from './emailRoutes.ts'
 import {healthRoutes} from './healthRoutes.ts'
 import {meRoutes} from './meRoutes.ts'
 import {messageRoutes} from './messageRoutes.ts'
+import {oauthRoutes} from './oauthRoutes.ts'
 import {postRoutes} from './postRoutes.ts'
 import {roomRoutes} from './roomRoutes.ts'
 import type {Route} from './route.ts'
@@ -12,6 +13,7 @@ export const routesOf = (parts: Parts): Route[] => [
   ...healthRoutes(parts),
   ...meRoutes(parts),
   ...emailRoutes(parts),
+  ...oauthRoutes(parts),
   ...postRoutes(parts),
   ...roomRoutes(parts),
   ...messageRoutes(parts),

@@ -9,6 +9,9 @@ import {base32} from './base32.ts'
 const random = (): string => base32(randomBytes(16))
 
 export const newUserId = (provider: Provider): UserId => `${provider}_${random()}` as UserId
+/** For whoever gave no name, or none that we can take: it says nothing about the person. */
+export const newUsername = (): string => `member-${base32(randomBytes(4)).slice(0, 5)}`
+
 export const newPostId = (): PostId => `u-${random()}` as PostId
 export const newRoomId = (): RoomId => `r-${random()}` as RoomId
 export const newMessageId = (): MessageId => `m-${random()}` as MessageId

@@ -11,7 +11,7 @@ import {verificationMail} from '../../src/mail/verificationMail.ts'
 import {smtpPeer} from './smtpPeer.ts'
 
 const link = `http://localhost:3000/api/email/verify?token=${'abcdefghij'.repeat(10)}`
-const mail = verificationMail({to: 'foo@example.org', username: 'Foo', attemptedAt: new Date(), link})
+const mail = verificationMail({to: 'foo@example.org', username: 'Foo', askedAt: new Date(), link})
 const from = 'Community <no-reply@community.example.org>'
 const forever = new AbortController().signal
 

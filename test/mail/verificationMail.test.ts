@@ -4,7 +4,7 @@ import {verificationMail} from '../../src/mail/verificationMail.ts'
 const attempt = {
   to: 'foo@example.org',
   username: 'Foo',
-  attemptedAt: new Date('2026-03-04T05:06:07.890Z'),
+  askedAt: new Date('2026-03-04T05:06:07.890Z'),
   link: 'https://community.example.org/api/email/verify?token=abc',
 }
 
