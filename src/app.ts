@@ -37,7 +37,7 @@ import {openUploads} from './uploads/uploads.ts'
 import {openUploadUrls} from './uploads/uploadUrls.ts'
 
 const READY_MS = 1_500
-const DRAIN_MS = 4_000
+const DRAIN_MS = 3_000
 
 export type App = {
   /** Resolves when it listens. */
@@ -150,7 +150,9 @@ export const openApp = (
       connections.add(connection)
       connection.once('close', () => connections.delete(connection))
     })
-    onClose('http and sockets', () => Promise.all([closeServer(server, connections), sockets.stop()]))
+    onClose('http', () => closeServer(server, connections))
+    // First, because a client that polls gets its answers by new connections.
+    onClose('sockets', () => sockets.stop())
 
     await feed.start()
     await sockets.start()

@@ -1,3 +1,4 @@
+import type {Socket} from 'socket.io'
 import {z} from 'zod'
 import {joinRoom} from '../commands/joinRoom.ts'
 import {isRefusal} from '../domain/event.ts'
@@ -5,70 +6,115 @@ import {isMember, type RoomId} from '../domain/room.ts'
 import {storable} from '../domain/text.ts'
 import type {Person} from '../edge/callers.ts'
 import {ApiError, invalid, refused} from '../edge/errors.ts'
+import type {Parts} from '../edge/parts.ts'
 import {roomBody} from '../edge/roomBody.ts'
 import {messageOf, messages} from '../projections/messages.ts'
 import {roomMembers} from '../projections/roomMembers.ts'
 import {findRoom, rooms} from '../projections/rooms.ts'
 import {readChat} from '../streams/readChat.ts'
 import {chatFold, chatStream, roomFold, roomStream} from '../streams/streams.ts'
+import {caughtUp} from './backlog.ts'
 import type {Delivery} from './delivery.ts'
-import type {SocketEvent, SocketParts} from './sockets.ts'
+import type {Reply, SocketEvent} from './sockets.ts'
 
 const MAX_ROOMS = 1_000
 const MAX_REPLAY = 1_000
 
-const Args = z.object({roomId: storable.max(100), since: z.int().min(-1).optional()})
+const Args = z.tuple([
+  storable.max(100),
+  z
+    .object({since: z.int().min(-1).optional()})
+    .nullish()
+    .transform((options) => options ?? {}),
+])
 
 /**
  * `join_room`: first what was missed after `since`, then the callback, then live. The socket's queue is opened before the
  * newest seq is read, and let go past what was read, so that nothing falls in between and nothing comes twice.
  */
-export const joinRoomEvent = (parts: SocketParts, delivery: Delivery): SocketEvent => ({
-  name: 'join_room',
-  handle: async (socket, by, args, requestId, reply) => {
-    const options = typeof args[1] === 'object' && args[1] !== null ? args[1] : {}
-    const parsed = Args.safeParse({...options, roomId: args[0]})
-    if (!parsed.success) throw invalid(parsed.error)
-    const {since} = parsed.data
-    const roomId = parsed.data.roomId as RoomId
-    const {execute, pool, applied} = parts
+export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => {
+  const {execute, tail, pool, applied} = parts
+  const inTurn = openTurns()
+
+  const join = async (
+    socket: Socket,
+    by: Person,
+    {roomId, since}: {roomId: RoomId; since: number | undefined},
+    requestId: string,
+    reply: Reply,
+  ): Promise<void> => {
     const asOf = await admit(parts, by, roomId, requestId)
-    if (delivery.roomsOf(socket) >= MAX_ROOMS && !delivery.isIn(socket, roomId) && !by.isBot) {
-      throw new ApiError('RATE_LIMITED')
-    }
     if (!(await applied.reached([rooms, roomMembers, messages], asOf.position, 2_000))) throw new ApiError('BEHIND')
     const room = await findRoom(pool, by.userId, roomId)
     if (!room) throw new ApiError('NOT_FOUND')
-
-    const alreadyIn = since === undefined && delivery.isIn(socket, roomId)
-    const joining = alreadyIn ? null : delivery.begin(socket, by.userId, roomId, asOf.revision)
-    if (!joining && !alreadyIn) return
-    try {
+    const answer = (seq: number) => ({ok: true, room: {...roomBody({...room, isMember: true}), lastSeq: seq}, seq})
+    const isIn = delivery.isIn(socket, roomId)
+    if (isIn && since === undefined) {
       const {state: chat} = await execute.load(chatStream(roomId), chatFold, {fresh: true})
+      return reply(answer(chat.lastSeq))
+    }
+    if (!isIn && !by.isBot && delivery.roomsOf(socket) >= MAX_ROOMS) throw new ApiError('RATE_LIMITED')
+    const joining = delivery.begin(socket, by.userId, roomId, asOf.revision)
+    if (!joining) return
+    try {
+      // A leave that the tail brought before the queue was there.
+      const {state: now} = await execute.load(roomStream(roomId), roomFold)
+      if (!isMember(now, by.userId)) throw new ApiError('NOT_A_MEMBER')
+      const {state: chat, position} = await execute.load(chatStream(roomId), chatFold, {fresh: true})
       const seq = chat.lastSeq
-      const answer = {ok: true, room: {...roomBody({...room, isMember: true}), lastSeq: seq}, seq}
-      if (!joining) return reply(answer)
       if (since !== undefined && since > seq) throw new ApiError('SINCE_UNKNOWN')
       const missed = since === undefined ? 0 : seq - since
       const truncated = missed > MAX_REPLAY
       if (missed > 0 && !truncated) {
         for await (const message of readChat(parts, roomId, {after: since!, upTo: seq})) {
+          await caughtUp(socket)
           if (joining.over) break
           socket.emit('message', messageOf(message))
         }
       }
-      const done = delivery.finish(roomId, joining, seq, () => reply(truncated ? {...answer, truncated} : answer))
-      if (!done && socket.connected) throw new ApiError(joining.over ? 'NOT_A_MEMBER' : 'BUSY')
+      // What was read from the log may still be on its way here; it must find the queue, which passes over it.
+      if (position !== null && !(await tail.reached(position, 2_000))) throw new ApiError('BUSY')
+      delivery.acknowledge(by.userId, position)
+      const done = delivery.finish(roomId, joining, seq, () =>
+        reply(truncated ? {...answer(seq), truncated} : answer(seq)),
+      )
+      if (!done) throw new ApiError(joining.over ? 'NOT_A_MEMBER' : 'BUSY')
     } catch (error) {
-      if (joining) delivery.abandon(roomId, joining)
+      delivery.abandon(roomId, joining)
       throw error
     }
-  },
-})
+  }
+
+  return {
+    name: 'join_room',
+    handle: async (socket, by, args, requestId, reply) => {
+      const parsed = Args.safeParse([args[0], args[1]])
+      if (!parsed.success) throw invalid(parsed.error)
+      const [roomId, {since}] = parsed.data
+      await inTurn(`${socket.id} ${roomId}`, () =>
+        join(socket, by, {roomId: roomId as RoomId, since}, requestId, reply),
+      )
+    },
+  }
+}
+
+/** Work under the same key runs one after the other: two joins of one socket to one room would undo each other. */
+const openTurns = () => {
+  const last = new Map<string, Promise<void>>()
+  return async (key: string, work: () => Promise<void>): Promise<void> => {
+    const mine = (last.get(key) ?? Promise.resolve()).catch(() => {}).then(work)
+    last.set(key, mine)
+    try {
+      await mine
+    } finally {
+      if (last.get(key) === mine) last.delete(key)
+    }
+  }
+}
 
 /** Where the room's stream stands as this person is let in. Bots are added. A refusal is decided from the log. */
 const admit = async (
-  {execute, tail}: SocketParts,
+  {execute, tail}: Parts,
   by: Person,
   roomId: RoomId,
   requestId: string,

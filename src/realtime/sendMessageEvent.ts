@@ -5,15 +5,16 @@ import {isRefusal} from '../domain/event.ts'
 import type {RoomId} from '../domain/room.ts'
 import {storable} from '../domain/text.ts'
 import {invalid, refused} from '../edge/errors.ts'
+import type {Parts} from '../edge/parts.ts'
 import {newMessageId} from '../keys/ids.ts'
 import {messageOf} from '../projections/messages.ts'
 import type {Delivery} from './delivery.ts'
-import type {SocketEvent, SocketParts} from './sockets.ts'
+import type {SocketEvent} from './sockets.ts'
 
 const Payload = z.object({roomId: storable.max(100), content: MessageContent, nonce: Nonce.optional()})
 
 /** `send_message`: answered once the log holds the message durably; the tail brings it to the room. */
-export const sendMessageEvent = ({execute, findNonce, limits}: SocketParts, delivery: Delivery): SocketEvent => ({
+export const sendMessageEvent = ({execute, findNonce, limits}: Parts, delivery: Delivery): SocketEvent => ({
   name: 'send_message',
   handle: async (_socket, by, args, requestId, reply) => {
     const parsed = Payload.safeParse(args[0])

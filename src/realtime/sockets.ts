@@ -1,5 +1,6 @@
 import {randomUUID} from 'node:crypto'
 import {type Server as HttpServer, type IncomingMessage, ServerResponse} from 'node:http'
+import {setTimeout as pause} from 'node:timers/promises'
 import type {Request, Response} from 'express'
 import {Server, type Socket} from 'socket.io'
 import {z} from 'zod'
@@ -8,51 +9,90 @@ import {botOf, personOf} from '../edge/callers.ts'
 import {ApiError, errorBody, toApiError} from '../edge/errors.ts'
 import {isForeign} from '../edge/origin.ts'
 import type {Parts} from '../edge/parts.ts'
-import type {Codec} from '../log/codec.ts'
+import {roomFold, roomStream} from '../streams/streams.ts'
+import {isFlushed} from './backlog.ts'
 import {openDelivery} from './delivery.ts'
+import {openEventRate} from './eventRate.ts'
 import {joinRoomEvent} from './joinRoomEvent.ts'
 import {sendMessageEvent} from './sendMessageEvent.ts'
+import {openSignedOut} from './signedOut.ts'
 
 const MAX_SOCKETS = 50
 /** A message of 4,000 characters, each escaped, and room to spare. */
 const MAX_PAYLOAD = 128 * 1024
+/** How long a stop waits for what is under way, and then for what was said to be sent. */
+const DRAIN_MS = 3_000
+const FLUSH_MS = 500
 
-export type SocketParts = Parts & {codec: Codec}
 export type Reply = (answer: object) => void
-/** One socket event: its handler gives the fields that follow `ok: true`, or throws an ApiError. */
+/** One socket event: its handler replies, or throws an ApiError. */
 export type SocketEvent = {
   name: string
   handle: (socket: Socket, by: Person, args: unknown[], requestId: string, reply: Reply) => Promise<void>
 }
 
 export type Sockets = {
+  start(): Promise<void>
   shownTo(userId: string): bigint | null
-  /** Refuses what is new, lets what is under way be answered, then disconnects everybody. */
+  /** Refuses what is new, lets what is under way be answered, then closes every connection. */
   stop(): Promise<void>
 }
 
-/** Socket.IO on the server: who connects, which events there are, and what the log's tail brings to whom. */
-export const openSockets = (server: HttpServer, parts: SocketParts): Sockets => {
-  const {config, logger} = parts
+/**
+ * Socket.IO on the server: who connects, which events there are, and what the log's tail brings to whom. `refuse`
+ * answers the handshake of a page of another site.
+ */
+export const openSockets = (
+  server: HttpServer,
+  {
+    databaseUrl,
+    refuse,
+    ...parts
+  }: Parts & {databaseUrl: string; refuse: (res: ServerResponse, error: ApiError) => void},
+): Sockets => {
+  const {config, logger, execute, pool} = parts
   const io = new Server(server, {
     path: '/socket.io',
     serveClient: false,
     maxHttpBufferSize: MAX_PAYLOAD,
-    allowRequest: (req, callback) => callback(null, !isForeign(req, config)),
     ...(config.corsOrigins.length > 0 ? {cors: {origin: [...config.corsOrigins], credentials: true}} : {}),
   })
-  const delivery = openDelivery(io, parts.tail)
-  const events = [joinRoomEvent(parts, delivery), sendMessageEvent(parts, delivery)]
+  io.engine.use((req: IncomingMessage, res: ServerResponse, next: () => void) =>
+    isForeign(req, config) ? refuse(res, new ApiError('CROSS_SITE')) : next(),
+  )
+  const delivery = openDelivery(io, {
+    tail: parts.tail,
+    toUrl: parts.uploadUrls.toUrl,
+    nameOf: async (roomId) => {
+      const {state} = await execute.load(roomStream(roomId), roomFold)
+      return state.kind === 'room' ? state.name : ''
+    },
+    onTooSlow: (userId) => logger.info({userId}, 'a socket did not read what it was sent, and was dropped'),
+  })
+  const signedOut = openSignedOut({url: databaseUrl, pool})
+  const events = new Map(
+    [joinRoomEvent(parts, delivery), sendMessageEvent(parts, delivery)].map((one) => [one.name, one]),
+  )
   let stopping = false
   let underWay = 0
 
   io.use(async (socket, next) => {
     const requestId = randomUUID()
     try {
-      const person = await personOfHandshake(socket, parts)
-      if (!person.isBot && delivery.socketsOf(person.userId) >= MAX_SOCKETS) throw new ApiError('RATE_LIMITED', {}, 60)
+      if (stopping) throw new ApiError('UNAVAILABLE')
+      const {person, sid} = await personOfHandshake(socket, parts)
+      const forget = delivery.admit(socket, person, MAX_SOCKETS)
+      if (!forget) throw new ApiError('RATE_LIMITED')
       socket.data.person = person
+      const unwatch = sid === null ? () => {} : signedOut.watch(sid, () => socket.disconnect(true))
+      const leave = () => {
+        unwatch()
+        forget()
+      }
+      socket.once('disconnect', leave)
       next()
+      // Socket.IO connects it in its next tick, or never, where the client is gone by now.
+      process.nextTick(() => socket.connected || leave())
     } catch (error) {
       next(connectError(error, requestId, logger))
     }
@@ -60,27 +100,38 @@ export const openSockets = (server: HttpServer, parts: SocketParts): Sockets => 
 
   io.on('connection', (socket) => {
     const by: Person = socket.data.person
-    delivery.connected(socket, by.userId)
-    for (const event of events) {
-      socket.on(event.name, (...args: unknown[]) => void answer(event, socket, by, args))
-    }
-    const known = new Set(events.map(({name}) => name))
-    socket.onAny((name: string, ...args: unknown[]) => {
-      if (!known.has(name)) callbackOf(args)?.(errorBody(new ApiError('NOT_FOUND'), randomUUID()))
+    const rate = openEventRate()
+    delivery.connected(socket, by)
+    socket.onAny((name: unknown, ...args: unknown[]) => {
+      void answer(socket, by, events.get(name as string), args, by.isBot || rate.take())
     })
   })
 
-  const answer = async (event: SocketEvent, socket: Socket, by: Person, args: unknown[]): Promise<void> => {
+  const answer = async (
+    socket: Socket,
+    by: Person,
+    event: SocketEvent | undefined,
+    args: unknown[],
+    isWithinRate: boolean,
+  ): Promise<void> => {
     const requestId = randomUUID()
-    const reply = callbackOf(args) ?? (() => {})
-    if (stopping) return reply(errorBody(new ApiError('UNAVAILABLE'), requestId))
+    const reply = callbackOf(args)
     underWay++
     try {
-      await event.handle(socket, by, args, requestId, reply)
+      if (!isWithinRate) throw new ApiError('RATE_LIMITED')
+      if (stopping) throw new ApiError('UNAVAILABLE')
+      if (!event) throw new ApiError('NOT_FOUND')
+      await event.handle(
+        socket,
+        by,
+        args.filter((arg) => typeof arg !== 'function'),
+        requestId,
+        reply,
+      )
     } catch (error) {
       const known = toApiError(error)
       if (known.code === 'INTERNAL')
-        logger.error({requestId, event: event.name, error: String((error as Error).stack)}, 'a socket event failed')
+        logger.error({requestId, event: event?.name, error: String((error as Error).stack)}, 'a socket event failed')
       reply(errorBody(known, requestId))
     } finally {
       underWay--
@@ -88,20 +139,27 @@ export const openSockets = (server: HttpServer, parts: SocketParts): Sockets => 
   }
 
   return {
+    start: signedOut.start,
     shownTo: delivery.shownTo,
     stop: async () => {
       stopping = true
-      const until = Date.now() + 4_000
-      while (underWay > 0 && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 10))
-      io.disconnectSockets(true)
-      await new Promise<void>((resolve) => io.close(() => resolve()))
+      await until(() => underWay === 0, DRAIN_MS)
+      await until(() => [...io.sockets.sockets.values()].every(isFlushed), FLUSH_MS)
+      // It ends by waiting for the HTTP server, which has its own bound.
+      void io.close()
+      await signedOut.stop()
     },
   }
 }
 
-const callbackOf = (args: unknown[]): Reply | null => {
+const until = async (condition: () => boolean, ms: number): Promise<void> => {
+  const deadline = Date.now() + ms
+  while (!condition() && Date.now() < deadline) await pause(5)
+}
+
+const callbackOf = (args: unknown[]): Reply => {
   const last = args.at(-1)
-  return typeof last === 'function' ? (last as Reply) : null
+  return typeof last === 'function' ? (last as Reply) : () => {}
 }
 
 const connectError = (error: unknown, requestId: string, logger: Parts['logger']): Error => {
@@ -113,12 +171,14 @@ const connectError = (error: unknown, requestId: string, logger: Parts['logger']
 
 const BotAuth = z.object({botToken: z.string(), botId: z.string().optional(), botName: z.string().optional()})
 
-const personOfHandshake = async (socket: Socket, {config, pool, sessions}: SocketParts): Promise<Person> => {
+/** `sid`: the session that lets the person in; a bot has none. */
+const personOfHandshake = async (socket: Socket, parts: Parts): Promise<{person: Person; sid: string | null}> => {
+  const {config, sessions} = parts
   if (socket.handshake.auth.botToken !== undefined) {
     const auth = BotAuth.safeParse(socket.handshake.auth)
     const bot = auth.success ? botOf(config.chatBotToken, auth.data) : null
     if (!bot) throw new ApiError('NOT_SIGNED_IN')
-    return bot
+    return {person: bot, sid: null}
   }
   const req = socket.request as IncomingMessage & Request
   await new Promise<void>((resolve, reject) => {
@@ -126,7 +186,7 @@ const personOfHandshake = async (socket: Socket, {config, pool, sessions}: Socke
     const unsent = new ServerResponse(req) as unknown as Response
     sessions.load(req, unsent, (error?: unknown) => (error ? reject(error as Error) : resolve()))
   })
-  const person = req.session.userId ? await personOf(pool, req.session.userId) : null
+  const person = req.session.userId ? await personOf(parts, req.session.userId) : null
   if (!person) throw new ApiError('NOT_SIGNED_IN')
-  return person
+  return {person, sid: req.sessionID}
 }
