@@ -3,6 +3,7 @@ import {Busy} from '../commands/execute.ts'
 import type {Refusal} from '../domain/event.ts'
 import {LogUnavailable} from '../log/eventLog.ts'
 import {MailQueueFull} from '../mail/mailQueue.ts'
+import {StorageUnavailable, TooManyImages} from '../uploads/file.ts'
 
 /** Every code that an answer can bear, and what it says to a person. */
 export const ERRORS = {
@@ -79,22 +80,27 @@ export const errorBody = ({code, extra, message}: ApiError, requestId: string) =
   ...extra,
 })
 
-const sentence = ({path, message}: Issue): string => `${path ? `"${path}" ` : ''}${message}.`
+const sentence = ({path, message}: Issue): string =>
+  path ? `"${path}" ${message}.` : `${message[0]!.toUpperCase()}${message.slice(1)}.`
+
+const unreadable = (message: string) => new ApiError('INVALID', {issues: [{path: '', message}]})
 
 /** What a fault means to the client. Everything unexpected is INTERNAL and tells nothing. */
 export const toApiError = (error: unknown): ApiError => {
   if (error instanceof ApiError) return error
-  if (error instanceof Busy || error instanceof MailQueueFull) return new ApiError('BUSY')
-  if (error instanceof LogUnavailable || isDatabaseAway(error)) return new ApiError('UNAVAILABLE')
+  if (error instanceof Busy || error instanceof MailQueueFull || error instanceof TooManyImages)
+    return new ApiError('BUSY')
+  if (error instanceof LogUnavailable || error instanceof StorageUnavailable || isDatabaseAway(error))
+    return new ApiError('UNAVAILABLE')
   const type = (error as {type?: unknown}).type
   if (type === 'entity.too.large' || type === 'parameters.too.many') return new ApiError('TOO_LARGE')
   if (type === 'entity.parse.failed' || type === 'request.size.invalid' || type === 'request.aborted') {
-    return new ApiError('INVALID', {issues: [{path: '', message: 'the body is not valid JSON'}]})
+    return unreadable('the body is not valid JSON')
   }
   if (type === 'encoding.unsupported' || type === 'charset.unsupported') return new ApiError('NOT_JSON')
   const status = (error as {status?: unknown}).status
   if (typeof status === 'number' && status >= 400 && status < 500)
-    return new ApiError(status === 404 ? 'NOT_FOUND' : 'INVALID')
+    return status === 404 ? new ApiError('NOT_FOUND') : unreadable('it can not be read')
   return new ApiError('INTERNAL')
 }
 
