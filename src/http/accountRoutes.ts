@@ -5,11 +5,11 @@ import {isSomebody} from '../domain/user.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import {clientNetwork} from '../edge/limits.ts'
 import type {Parts} from '../edge/parts.ts'
+import {Ok} from '../edge/shapes.ts'
 import {comparePassword} from '../keys/password.ts'
 import {exportPerson} from '../operations/exportPerson.ts'
 import {userFold, userStream} from '../streams/streams.ts'
 import {type Route, route} from './route.ts'
-import {Ok} from './shapes.ts'
 
 /** A login so young needs no password again. */
 const FRESH_LOGIN_MS = 5 * 60_000

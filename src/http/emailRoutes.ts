@@ -12,6 +12,7 @@ import {isSomebody, Password, Username} from '../domain/user.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import {clientNetwork} from '../edge/limits.ts'
 import type {Parts} from '../edge/parts.ts'
+import {Ok} from '../edge/shapes.ts'
 import {newUsername} from '../keys/ids.ts'
 import {comparePassword, hashPassword} from '../keys/password.ts'
 import {parseToken} from '../keys/token.ts'
@@ -19,7 +20,6 @@ import {normaliseAddress} from '../mail/address.ts'
 import {findOpenAttempts, users} from '../projections/users.ts'
 import {userFold, userStream} from '../streams/streams.ts'
 import {type Route, route} from './route.ts'
-import {Ok} from './shapes.ts'
 
 const Address = z.string().transform((value, context) => {
   const address = normaliseAddress(value)

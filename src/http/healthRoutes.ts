@@ -1,8 +1,8 @@
 import {z} from 'zod'
 import type {Parts} from '../edge/parts.ts'
+import {Ok} from '../edge/shapes.ts'
 import {tables} from '../projections/tables.ts'
 import {type Route, route} from './route.ts'
-import {Ok} from './shapes.ts'
 
 const CHECK_MS = 2_000
 

@@ -1,8 +1,8 @@
 import {z} from 'zod'
 import type {Parts} from '../edge/parts.ts'
+import {UserShape} from '../edge/shapes.ts'
 import {users} from '../projections/users.ts'
 import {type Route, route} from './route.ts'
-import {UserShape} from './shapes.ts'
 
 export const meRoutes = ({sessions}: Parts): Route[] => [
   route({

@@ -5,13 +5,14 @@ import {isRefusal} from '../domain/event.ts'
 import type {RoomId} from '../domain/room.ts'
 import {refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
+import {MessageShape, Ok} from '../edge/shapes.ts'
 import {newMessageId} from '../keys/ids.ts'
 import {listMessages, messageOf, messages} from '../projections/messages.ts'
 import {roomMembers} from '../projections/roomMembers.ts'
 import {rooms} from '../projections/rooms.ts'
+import {count, pathId} from './parameters.ts'
 import {readableRoom} from './roomRoutes.ts'
 import {type Route, route} from './route.ts'
-import {count, MessageShape, Ok, pathId} from './shapes.ts'
 
 const seq = count(-1, 2_147_483_647)
 

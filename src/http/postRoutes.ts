@@ -5,11 +5,12 @@ import {PostBody, type PostId, Title} from '../domain/post.ts'
 import {storable} from '../domain/text.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
+import {Ok, PostShape} from '../edge/shapes.ts'
 import {newPostId} from '../keys/ids.ts'
 import {findPost, listPosts, type PostRow, posts} from '../projections/posts.ts'
 import {linkTo} from './link.ts'
+import {count, cursor, pathId} from './parameters.ts'
 import {type Route, route} from './route.ts'
-import {count, cursor, Ok, PostShape, pathId} from './shapes.ts'
 
 const UNPAGED_BYTES = 4 * 1024 * 1024
 const READ_AT_ONCE = 200

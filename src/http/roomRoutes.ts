@@ -9,6 +9,7 @@ import {storable} from '../domain/text.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
 import {roomBody} from '../edge/roomBody.ts'
+import {InvitationShape, MemberShape, MessageShape, Ok, RoomShape} from '../edge/shapes.ts'
 import {newRoomId} from '../keys/ids.ts'
 import {listMessages, messages} from '../projections/messages.ts'
 import {listInvitations, roomInvitations} from '../projections/roomInvitations.ts'
@@ -16,8 +17,8 @@ import {listMembers, roomMembers} from '../projections/roomMembers.ts'
 import {findRoom, listAllRooms, listOpenRooms, listRoomsOf, type RoomRow, rooms} from '../projections/rooms.ts'
 import {parseInvitee} from './invitee.ts'
 import {linkTo} from './link.ts'
+import {count, cursor, pathId} from './parameters.ts'
 import {type Route, route} from './route.ts'
-import {count, cursor, InvitationShape, MemberShape, MessageShape, Ok, pathId, RoomShape} from './shapes.ts'
 
 const PAGE = 500
 const RECENT_MESSAGES = 50

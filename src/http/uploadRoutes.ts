@@ -6,12 +6,12 @@ import {isRefusal} from '../domain/event.ts'
 import {mediaTypeOf, UploadKey, uploadKey} from '../domain/upload.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
+import {Ok} from '../edge/shapes.ts'
 import {type FileRefusal, isFileRefusal} from '../uploads/file.ts'
 import {CACHE_CONTROL, dispositionOf} from '../uploads/headers.ts'
 import {takeFile} from '../uploads/takeFile.ts'
 import {UPLOADS_PATH} from '../uploads/uploadUrls.ts'
 import {type Route, route} from './route.ts'
-import {Ok} from './shapes.ts'
 
 export const uploadRoutes = ({execute, uploads, uploadUrls, config}: Parts): Route[] => [
   route({
