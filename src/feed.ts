@@ -36,7 +36,7 @@ export const openFeed = (
     execute.forget()
   })
   const applied = openApplied({url, pool, tables})
-  const runner = openRunner({url, pool, log, logIdentity, tail, tables, applied, logger})
+  const runner = openRunner({url, pool, log, codec, logIdentity, tail, tables, applied, logger})
   return {
     tail,
     execute,

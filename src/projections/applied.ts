@@ -16,6 +16,8 @@ export type Applied = {
   /** Tables that may not be read: not built yet. */
   building(tables: readonly ReadTable[]): string[]
   states(): ReadonlyMap<string, State>
+  /** Called when a generation was begun, joined, switched to or dropped. Gives what ends it. */
+  onChange(listener: () => void): () => void
   /** The runner of this process has committed: no need to wait for the notice. */
   advanced(views: readonly string[], position: bigint): void
   start(): Promise<void>
@@ -31,6 +33,7 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
   const wake = wakeable()
   let stopped = false
 
+  const listeners = new Set<() => void>()
   // What notices said while a read was under way is newer than what the read brings.
   const reading = new Set<Map<string, bigint>>()
 
@@ -41,6 +44,8 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
       const generations = await readGenerations(pool, tables)
       states.clear()
       for (const {table, position, state, fault} of generations) {
+        // A view with nothing live shows a table that is being built: it may not be read.
+        if (state !== 'live' && (state !== 'building' || states.get(table.view)?.live)) continue
         const newer = noticed.get(table.view)
         const newest = newer !== undefined && newer > (position ?? -1n) ? newer : position
         states.set(table.view, {position: newest, live: state === 'live', fault})
@@ -64,9 +69,13 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     client.on('notification', ({payload}) => {
       const {p, v} = JSON.parse(payload || '{}') as {p?: string; v?: string[]}
       if (p !== undefined && v) advanced(v, BigInt(p))
-      else readAfresh().catch(() => {})
+      else {
+        readAfresh().catch(() => {})
+        for (const listener of listeners) listener()
+      }
     })
     await client.query('LISTEN read')
+    for (const listener of listeners) listener()
   })
 
   const watch = async () => {
@@ -98,6 +107,10 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     },
     building: (wanted) => wanted.filter(({view}) => !states.get(view)?.live).map(({name}) => name),
     states: () => states,
+    onChange: (listener) => {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
     advanced,
     start: async () => {
       await listener.client()

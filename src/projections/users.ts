@@ -36,8 +36,7 @@ export const users = readTable({
       }),
     VerificationRequested: ({data}, rows) => rows.patch({user_id: data.userId}, {expires_at: data.tokenExpiresAt}),
     PasswordChanged: ({data}, rows) => rows.patch({user_id: data.userId}, {has_password: true}),
-    ProfileChanged: ({data}, rows) =>
-      rows.patch({user_id: data.userId}, {username: data.username, email: data.email}),
+    ProfileChanged: ({data}, rows) => rows.patch({user_id: data.userId}, {username: data.username, email: data.email}),
     IdentityClaimed: ({data}, rows) => rows.patch({user_id: data.userId}, {verified: true}),
   },
 })

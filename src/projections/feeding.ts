@@ -1,0 +1,144 @@
+import type {Client} from 'pg'
+import {addressOf, isFaulty} from '../log/codec.ts'
+import type {TailEvent} from '../log/tail.ts'
+import {type Generation, targetOf} from './generations.ts'
+import {eraseStatements, foldRows, type Statement} from './readTable.ts'
+
+/** Events that are folded in memory and written at once. */
+const BATCH_EVENTS = 5_000
+
+export type Feeding = {
+  client: Client
+  /** The lease's term by view; none for a generation that its builder fills. */
+  termOf(view: string): string | null
+  advanced(generations: readonly Generation[], position: bigint): void
+  /** The generation can't take an event: it stops there, with the event's address and the reason. */
+  failed(generation: Generation, why: string): Promise<void>
+}
+
+/**
+ * Applies events to generations, each from its own position on. Rows and checkpoints are one statement, which fails where
+ * the lease has gone to another node or a checkpoint was moved: that is the fence, and no clock or pause gets round it.
+ * A generation that can't take an event stops there, the others go on.
+ */
+export const feed = async (feeding: Feeding, generations: readonly Generation[], page: TailEvent[]): Promise<void> => {
+  for (const events of runsOf(page)) await apply(feeding, generations, events)
+}
+
+const apply = async (feeding: Feeding, generations: readonly Generation[], events: TailEvent[]): Promise<void> => {
+  const last = events.at(-1)!
+  const changes = new Map<Generation, Statement[]>()
+  for (const generation of generations) {
+    if (generation.fault !== null || (generation.position ?? -1n) >= last.position) continue
+    const {statements, fault} = fold(generation, events)
+    if (fault === null) changes.set(generation, statements)
+    else if (events.length === 1) await feeding.failed(generation, fault)
+    else await applySingly(feeding, generation, events)
+  }
+  if (changes.size === 0) return
+  try {
+    await commit(feeding, changes, last)
+  } catch (error) {
+    if (!isRowError(error)) throw error
+    for (const generation of changes.keys()) await applySingly(feeding, generation, events)
+  }
+}
+
+/** Event by event, up to the one that the table can't take. */
+const applySingly = async (feeding: Feeding, generation: Generation, events: TailEvent[]): Promise<void> => {
+  for (const event of events) {
+    if (generation.position !== null && event.position <= generation.position) continue
+    const {statements, fault} = fold(generation, [event])
+    if (fault !== null) return feeding.failed(generation, fault)
+    try {
+      await commit(feeding, new Map([[generation, statements]]), event)
+    } catch (error) {
+      if (!isRowError(error)) throw error
+      return feeding.failed(generation, `${addressOf(event)}: ${String(error)}`)
+    }
+  }
+}
+
+const fold = (generation: Generation, events: TailEvent[]): {statements: Statement[]; fault: string | null} => {
+  const {table} = generation
+  const [first] = events
+  if (events.length === 1 && first && isErasure(first)) {
+    const rows = foldRows(table)
+    table.handlers.UserErased?.(first, rows)
+    const erased = eraseStatements(table, targetOf(generation), first.data.userId)
+    return {statements: [...erased, ...rows.statements(targetOf(generation))], fault: null}
+  }
+  const rows = foldRows(table)
+  for (const event of events) {
+    const handler = table.handlers[event.type]
+    if (!handler || (generation.position !== null && event.position <= generation.position)) continue
+    if (isFaulty(event)) return {statements: [], fault: `${addressOf(event)}: ${event.fault}`}
+    try {
+      handler(event, rows)
+    } catch (error) {
+      return {statements: [], fault: `${addressOf(event)}: ${String(error)}`}
+    }
+  }
+  return {statements: rows.statements(targetOf(generation)), fault: null}
+}
+
+const commit = async (
+  {client, termOf, advanced}: Feeding,
+  changes: Map<Generation, Statement[]>,
+  last: TailEvent,
+): Promise<void> => {
+  const generations = [...changes.keys()]
+  const values: unknown[] = []
+  const parts = [...changes.values()].flat().map(({text, values: own}, index) => {
+    const offset = values.length
+    values.push(...own)
+    return `c${index} AS (${text.replace(/\$(\d+)/g, (_, n) => `$${Number(n) + offset}`)})`
+  })
+  const n = values.length
+  values.push(
+    generations.map(({table}) => termOf(table.view)),
+    generations.map(({table}) => table.view),
+    generations.map(({generation}) => generation),
+    generations.map(({position}) => position?.toString() ?? null),
+    last.position.toString(),
+    last.id,
+  )
+  const types = ['bigint[]', 'text[]', 'int[]', 'bigint[]', 'bigint', 'uuid']
+  const advance = `SELECT read.advance(${types.map((type, index) => `$${n + index + 1}::${type}`).join(', ')})`
+  await client.query(parts.length > 0 ? `WITH ${parts.join(', ')} ${advance}` : advance, values)
+  for (const generation of generations) {
+    generation.position = last.position
+    generation.eventId = last.id
+  }
+  advanced(generations, last.position)
+}
+
+const isErasure = (event: TailEvent): event is Extract<TailEvent, {type: 'UserErased'; data: object}> =>
+  event.type === 'UserErased' && !isFaulty(event)
+
+/** Runs of events that are folded together. An erasure is one by itself: it changes rows by what they hold, not by key. */
+const runsOf = (page: TailEvent[]): TailEvent[][] => {
+  const runs: TailEvent[][] = []
+  let run: TailEvent[] = []
+  const end = () => {
+    if (run.length > 0) runs.push(run)
+    run = []
+  }
+  for (const event of page) {
+    if (isErasure(event)) {
+      end()
+      runs.push([event])
+    } else {
+      run.push(event)
+      if (run.length === BATCH_EVENTS) end()
+    }
+  }
+  end()
+  return runs
+}
+
+/** The statement was refused because of a row, not because of the connection, the lease or the server. */
+const isRowError = (error: unknown): boolean => {
+  const code = (error as {code?: unknown}).code
+  return typeof code === 'string' && /^(21|22|23)/.test(code)
+}
