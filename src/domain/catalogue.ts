@@ -5,6 +5,7 @@ import {HistoryBegan, type HistoryEvent} from './history.ts'
 import {IdentityClaimed, type IdentityEvent, IdentityReleased} from './identity.ts'
 import {PostCreated, type PostEvent} from './post.ts'
 import {InvitationDeclined, RoomCreated, type RoomEvent, UserInvited, UserJoined, UserLeft} from './room.ts'
+import {FileUploaded} from './upload.ts'
 import {
   PasswordChanged,
   PasswordResetRequested,
@@ -31,6 +32,7 @@ export const catalogue: ReadonlyMap<string, EventType> = new Map(
     PasswordChanged,
     ProfileChanged,
     UserErased,
+    FileUploaded,
     SignedIn,
     PostCreated,
     RoomCreated,

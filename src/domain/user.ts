@@ -2,6 +2,7 @@ import {z} from 'zod'
 import {type Decision, type EventOf, eventType, refusal} from './event.ts'
 import {IdentityHash} from './identity.ts'
 import {text} from './text.ts'
+import type {FileUploaded} from './upload.ts'
 
 /** `email_`, `discord_` or `reddit_` and 128 random bits in base32, or `bot_<botId>`: it says nothing about the person. */
 export const UserId = z.string().brand('UserId')
@@ -80,6 +81,7 @@ export const UserErased = eventType('UserErased', {
 })
 
 export type UserEvent =
+  | EventOf<typeof FileUploaded>
   | EventOf<typeof PasswordChanged>
   | EventOf<typeof PasswordResetRequested>
   | EventOf<typeof ProfileChanged>
@@ -130,6 +132,8 @@ export const evolveUser = (user: User, event: UserEvent): User => {
       return isSomebody(user) ? {...user, kind: 'verified', passwordHash: event.data.passwordHash, resets: []} : user
     case 'ProfileChanged':
       return isSomebody(user) ? {...user, username: event.data.username, email: event.data.email} : user
+    case 'FileUploaded':
+      return user
     case 'UserErased':
       return isSomebody(user) ? {kind: 'erased', userId: user.userId, identity: user.identity} : user
   }

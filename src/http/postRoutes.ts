@@ -15,12 +15,21 @@ import {type Route, route} from './route.ts'
 const UNPAGED_BYTES = 4 * 1024 * 1024
 const READ_AT_ONCE = 200
 
-const AttachmentUrl = storable.refine(
-  (value) => /^https?:\/\/[^\s\p{Cc}]+$/iu.test(value) && URL.canParse(value),
-  'must be an http or https URL',
-)
+const isWebUrl = (value: string) => /^https?:\/\/[^\s\p{Cc}]+$/iu.test(value) && URL.canParse(value)
 
-export const postRoutes = ({pool, execute, beganAt, config}: Parts): Route[] => {
+export const postRoutes = ({pool, execute, beganAt, config, uploadUrls: {toStored, toUrl}}: Parts): Route[] => {
+  // Whether such an upload is there, and whose it is, is not asked: it is a URL like any other, and may be quoted.
+  const isOwnUpload = (value: string) => toStored(value) !== value
+  const AttachmentUrl = storable.refine(
+    (value) => isWebUrl(value) || isOwnUpload(value),
+    'must be an http or https URL, or that of an upload',
+  )
+  const toPost = ({position: _, created_at, attachments, ...post}: PostRow) => ({
+    ...post,
+    attachments: attachments.map(toUrl),
+    created_at: created_at.toISOString(),
+  })
+
   /** Posts until `limit` or so many bytes of JSON, at least one, and whether there are more. */
   const readPage = async (before: bigint | null, limit: number, maxBytes: number) => {
     const page: PostRow[] = []
@@ -94,7 +103,8 @@ export const postRoutes = ({pool, execute, beganAt, config}: Parts): Route[] => 
       tables: [posts],
       handle: async ({by, body, repeat, requestId}) => {
         const postId = repeat === null ? newPostId() : (`u-${repeat}` as PostId)
-        const created = await createPost({execute, beganAt}, {by, postId, content: body}, {correlationId: requestId})
+        const content = {...body, attachments: body.attachments.map(toStored)}
+        const created = await createPost({execute, beganAt}, {by, postId, content}, {correlationId: requestId})
         if (isRefusal(created)) throw refused(created)
         const {post, position, time} = created
         const {authorId, authorName, title, attachments} = post
@@ -107,7 +117,7 @@ export const postRoutes = ({pool, execute, beganAt, config}: Parts): Route[] => 
               author_name: authorName,
               title,
               body: post.body,
-              attachments,
+              attachments: attachments.map(toUrl),
               created_at: time,
             },
           },
@@ -117,5 +127,3 @@ export const postRoutes = ({pool, execute, beganAt, config}: Parts): Route[] => 
     }),
   ]
 }
-
-const toPost = ({position: _, created_at, ...post}: PostRow) => ({...post, created_at: created_at.toISOString()})

@@ -3,7 +3,7 @@ import type {Response} from 'express'
 import {z} from 'zod'
 import {uploadFile} from '../commands/uploadFile.ts'
 import {isRefusal} from '../domain/event.ts'
-import {mediaTypeOf, UploadKey, uploadKey} from '../domain/upload.ts'
+import {MediaType, mediaTypeOf, UploadKey, uploadKey} from '../domain/upload.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
 import {Ok} from '../edge/shapes.ts'
@@ -20,7 +20,8 @@ export const uploadRoutes = ({execute, uploads, uploadUrls, config}: Parts): Rou
     path: '/api/upload',
     summary: 'Takes a picture or a PDF, as multipart/form-data in the field "file"',
     auth: 'person',
-    answer: Ok.extend({url: z.string()}),
+    file: {field: 'file', types: MediaType.options, maxBytes: MAX_BYTES},
+    answer: Ok.extend({url: z.string().describe('Where anybody can read the file, for the `attachments` of a post.')}),
     errors: ['NO_FILE', 'TYPE_NOT_ALLOWED', 'TOO_LARGE', 'BUSY', 'UPLOAD_NOT_CONFIGURED'],
     handle: async ({req, res, by, requestId}) => {
       if (!uploads) throw new ApiError('UPLOAD_NOT_CONFIGURED')
@@ -47,7 +48,7 @@ export const uploadRoutes = ({execute, uploads, uploadUrls, config}: Parts): Rou
         .transform((parts) => parts.join('/'))
         .pipe(UploadKey),
     }),
-    answer: 'stream',
+    answer: {types: MediaType.options, ranges: true},
     errors: ['NOT_FOUND'],
     handle: async ({res, params: {key}}) => {
       if (config.uploads.dir === null) throw new ApiError('NOT_FOUND')

@@ -13,7 +13,7 @@ export class StorageUnavailable extends Error {
   override name = 'StorageUnavailable'
 }
 
-/** More images wait to be cleaned than {@link WAITING_IMAGES}. */
+/** More images wait to be cleaned than may. */
 export class TooManyImages extends Error {
   override name = 'TooManyImages'
 }
