@@ -83,7 +83,7 @@ export const startServer = async (
 /** The link in a mail's text part, whatever its transfer encoding. */
 export const linkIn = (mail: string): string => {
   const plain = mail.replace(/=\r?\n/g, '').replace(/=3D/g, '=')
-  return /https?:\/\/\S+token=[a-z2-7.]+/.exec(plain)![0]
+  return /https?:\/\/\S+(?:token|reset)=[a-z2-7.]+/.exec(plain)![0]
 }
 
 /** An HTTP client with a cookie jar, as a browser has one. */
