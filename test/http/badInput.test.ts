@@ -11,7 +11,12 @@ beforeAll(async () => {
   roomId = (await ann.post('/api/rooms', {name: 'Lobby'})).body.room.id
 })
 
-const send = async (path: string, body: BodyInit, headers: Record<string, string> = {}, method = 'POST') => {
+const send = async (
+  path: string,
+  body: string | Buffer<ArrayBuffer>,
+  headers: Record<string, string> = {},
+  method = 'POST',
+) => {
   const cookie = [...ann.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
   const answer = await fetch(new URL(path, server().url), {
     method,
