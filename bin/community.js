@@ -2,7 +2,13 @@
 // Plain JavaScript, so that an old Node can say what it lacks before it meets TypeScript.
 const major = Number(process.versions.node.split('.')[0])
 if (major < 24) {
-  process.stderr.write(`This server needs Node 24 or newer; this is ${process.version}. On Linux, "npm ci" brings it along.\n`)
+  process.stderr.write(
+    `This server needs Node 24 or newer; this is ${process.version}. On Linux, "npm ci" brings it along.\n`,
+  )
   process.exit(1)
 }
+const {enableCompileCache} = await import('node:module')
+const {fileURLToPath} = await import('node:url')
+// Beside the code, and not in the shared /tmp, where anybody could plant what we then run.
+enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/community', import.meta.url)))
 await import('../src/main.ts')

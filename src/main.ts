@@ -1,3 +1,4 @@
+import {flushCompileCache} from 'node:module'
 import {openApp} from './app.ts'
 import {readConfig} from './config.ts'
 
@@ -9,7 +10,12 @@ const serve = async (): Promise<void> => {
   const stop = (status: number): void => {
     if (stopping) return
     setTimeout(() => process.exit(1), STOP_MS).unref()
-    stopping = app.stop().then(() => process.exit(status))
+    // What is still being opened could not be closed.
+    stopping = started.then(
+      () => app.stop(),
+      () => app.stop(),
+    )
+    void stopping.then(() => process.exit(status))
   }
   const fatal = (reason: string): void => {
     process.stderr.write(`${reason}\n`)
@@ -22,8 +28,11 @@ const serve = async (): Promise<void> => {
   process.on('unhandledRejection', (error) =>
     fatal(`unexpected: ${error instanceof Error ? error.stack : String(error)}`),
   )
+  const started = app.start()
   try {
-    await app.start()
+    await started
+    // For the next start, also where this process will be killed.
+    flushCompileCache()
   } catch (error) {
     if (stopping) return
     process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
