@@ -4,6 +4,8 @@ ENV NODE_ENV=production HOST=0.0.0.0 DATA_DIR=/data
 WORKDIR /app
 
 COPY package.json package-lock.json ./
+# The web client is built as part of the install.
+COPY web web
 # The image brings Node, so the one among the packages may go.
 RUN npm ci --omit=dev && npm cache clean --force && rm -rf node_modules/node-linux-*
 
