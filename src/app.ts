@@ -22,6 +22,7 @@ import {openMailQueue} from './mail/mailQueue.ts'
 import {resetMail} from './mail/resetMail.ts'
 import {openTransport} from './mail/transport.ts'
 import {verificationMail} from './mail/verificationMail.ts'
+import {openMetrics} from './metrics/metrics.ts'
 import {keepErasing, openErasure} from './operations/erasures.ts'
 import {openApplied} from './projections/applied.ts'
 import {findNonce} from './projections/messages.ts'
@@ -29,6 +30,7 @@ import {listRoomIdsOf, roomInvitations} from './projections/roomInvitations.ts'
 import {roomMembers} from './projections/roomMembers.ts'
 import {openRunner} from './projections/runner.ts'
 import {tables} from './projections/tables.ts'
+import {documentedEvents} from './realtime/documentedEvents.ts'
 import {openSockets} from './realtime/sockets.ts'
 import {beganAtIn} from './streams/beganAt.ts'
 import {readChat} from './streams/readChat.ts'
@@ -74,17 +76,20 @@ export const openApp = (
     const began = performance.now()
     const secrets = await loadSecrets(config)
     const url = await openDatabase()
-    const foundation = await openFoundation(config, {
+    const metrics = openMetrics()
+    const bare = await openFoundation(config, {
       url,
       masterKey: secrets.masterKey,
       onTrouble: (what, error) => logger.warn({error: String(error)}, what),
     })
-    onClose('log and database connections', foundation.close)
+    onClose('log and database connections', bare.close)
+    const foundation = {...bare, log: metrics.timed(bare.log)}
     const {pool, keys, personKeys, log, codec} = foundation
 
     const feed = openFeed(foundation, {logger, onFatal})
     onClose('read tables and tail', feed.stop)
     const {tail, execute, applied} = feed
+    tail.listen(metrics.observe)
 
     const queue = openMailQueue({
       pool,
@@ -140,10 +145,23 @@ export const openApp = (
       mail: sendLink(verificationMail, (secret) => `${config.baseUrl}/api/email/verify?token=${secret}`),
       resetMail: sendLink(resetMail, (secret) => `${config.baseUrl}/?reset=${secret}`),
       shownTo: (userId) => sockets.shownTo(userId),
+      socketEvents: documentedEvents,
+      metrics,
     }
     const server = createServer(openHttp(parts))
     server.requestTimeout = 60_000
     const sockets = openSockets(server, {...parts, databaseUrl: url, refuse: refuseHandshake})
+
+    metrics.read({
+      position: tail.position,
+      projections: () =>
+        tables.map(({name, view}) => {
+          const {position = null, live = false, fault = null} = applied.states().get(view) ?? {}
+          return {name, position, live, fault}
+        }),
+      sockets: sockets.connected,
+      mailsQueued: queue.count,
+    })
 
     const connections = new Set<Socket>()
     server.on('connection', (connection: Socket) => {

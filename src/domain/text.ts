@@ -18,3 +18,5 @@ export const text = ({max, blank = false}: {max: number; blank?: boolean}) =>
   storable
     .refine((value) => value.length <= max * 2 && codePoints(value) <= max, `must have at most ${max} characters`)
     .refine((value) => blank || VISIBLE.test(value), 'must not be blank')
+    // For the documentation: JSON Schema counts code points too.
+    .meta({maxLength: max, ...(blank ? {} : {minLength: 1})})

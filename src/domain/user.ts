@@ -19,6 +19,7 @@ export const Password = z
   .refine((value) => [...value].length >= 6, 'must have at least 6 characters')
   .refine((value) => new TextEncoder().encode(value).length <= 72, 'must have at most 72 bytes')
   .refine((value) => !value.includes('\0') && value.isWellFormed(), 'must not contain NUL or half a surrogate pair')
+  .meta({minLength: 6, maxLength: 72, description: 'At most 72 bytes in UTF-8.'})
 
 /** Who acts: a signed-in person or a bot. `identity` is null for bots. */
 export type Actor = {userId: UserId; username: string; isBot: boolean; identity: IdentityHash | null}

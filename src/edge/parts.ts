@@ -10,12 +10,14 @@ import type {KeyStore} from '../keys/keyStore.ts'
 import type {Codec} from '../log/codec.ts'
 import type {EventLog} from '../log/eventLog.ts'
 import type {Tail} from '../log/tail.ts'
+import type {Metrics} from '../metrics/metrics.ts'
 import type {Applied} from '../projections/applied.ts'
 import type {BeganAt} from '../streams/beganAt.ts'
 import type {Uploads} from '../uploads/uploads.ts'
 import type {UploadUrls} from '../uploads/uploadUrls.ts'
 import type {Limits} from './limits.ts'
 import type {Sessions} from './sessions.ts'
+import type {DocumentedEvent} from './socketEvent.ts'
 
 /** What the routes work with; the composition root makes it. */
 export type Parts = {
@@ -39,5 +41,8 @@ export type Parts = {
   uploadUrls: UploadUrls
   /** The newest position that this node has acknowledged or shown to the person over a socket. */
   shownTo: (userId: UserId) => bigint | null
+  /** Every socket event, for the documentation. */
+  socketEvents: readonly DocumentedEvent[]
+  metrics: Metrics
   logger: Logger
 }

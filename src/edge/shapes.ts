@@ -1,5 +1,6 @@
 import {z} from 'zod'
 import {Provider} from '../domain/user.ts'
+import {type Code, ERRORS} from './errors.ts'
 
 const time = z.iso
   .datetime({precision: 3})
@@ -78,5 +79,21 @@ export const InvitationShape = z
     invitedAt: time,
   })
   .meta({id: 'Invitation', description: 'An invitation to a room that one has neither joined nor declined yet.'})
+
+const codes = Object.keys(ERRORS) as Code[]
+
+export const ErrorShape = z
+  .object({
+    ok: z.literal(false),
+    error: z.string().describe('A sentence for a person.'),
+    code: z.enum(codes).describe('What it is, for a program; it never changes its meaning.'),
+    requestId: z.uuid().describe('By which the server has it in its log.'),
+    issues: z
+      .array(z.object({path: z.string().describe('The field, by its path; empty: the whole.'), message: z.string()}))
+      .optional()
+      .describe('What is wrong with which field.'),
+    resend: z.literal(true).optional().describe('The mail can be sent again.'),
+  })
+  .meta({id: 'Error', description: 'What every refusal looks like, over HTTP and in the callback of a socket event.'})
 
 export const Ok = z.object({ok: z.literal(true)})

@@ -25,7 +25,7 @@ export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, c
       path: '/api/me/export',
       summary: 'Everything that the log holds about oneself, streamed',
       auth: 'person',
-      answer: 'stream',
+      answer: {types: ['application/json']},
       errors: ['BUSY'],
       handle: async ({by, req, res}) => {
         if (exporting.has(by.userId) || exporting.size >= EXPORTS_AT_ONCE) throw new ApiError('BUSY', {}, 10)

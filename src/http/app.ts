@@ -20,7 +20,7 @@ const UNSAFE = ['POST', 'PUT', 'PATCH', 'DELETE']
 
 /** The HTTP side: every route of `routesOf`, and JSON for all that is none. */
 export const openHttp = (parts: Parts): Express => {
-  const {config, logger} = parts
+  const {config, logger, metrics} = parts
   const app = express()
   app.disable('x-powered-by')
   app.set('trust proxy', config.trustProxy)
@@ -37,12 +37,12 @@ export const openHttp = (parts: Parts): Express => {
     res.set('X-Request-Id', requestId)
     const began = performance.now()
     res.on('close', () => {
-      const ms = Math.round(performance.now() - began)
-      // The path only: a query may hold a token.
-      logger.debug(
-        {requestId, method: req.method, path: req.route?.path ?? 'none', status: res.statusCode, ms},
-        'request',
-      )
+      const ms = performance.now() - began
+      // The pattern only: a path may hold an id, a query a token.
+      const route = routeOf(req)
+      const status = res.headersSent ? res.statusCode : ('aborted' as const)
+      metrics.request({route, method: req.method, status, seconds: ms / 1000})
+      logger.debug({requestId, method: req.method, path: route, status, ms: Math.round(ms)}, 'request')
     })
     next()
   })
@@ -73,6 +73,10 @@ export const openHttp = (parts: Parts): Express => {
   })
   return app
 }
+
+/** The pattern that the request's path fits; the web client's pages and files are one. */
+const routeOf = ({route}: Request): string =>
+  route === undefined ? 'none' : typeof route.path === 'string' ? route.path : 'page'
 
 const mounted = (route: Route, parts: Parts): RequestHandler => {
   const {keys, limits} = parts

@@ -30,6 +30,12 @@ export type Answer<A> = {
 
 type Shape = z.ZodType
 
+/** An answer that the handler writes by itself. `types`: its media types. `of`: what it is, where that is JSON. */
+export type Written = {types: readonly string[]; of?: Shape; ranges?: boolean}
+
+/** A multipart form with one file, which the handler reads by itself. */
+export type FileForm = {field: string; types: readonly string[]; maxBytes: number}
+
 /**
  * One operation: what is mounted, checked and documented. `auth`: `none` never looks who asks; `person` wants a session or
  * a bot's token. `tables`: what it reads (a GET waits until they hold what the client saw) or what shows its write.
@@ -39,11 +45,16 @@ export type Route = {
   method: 'get' | 'post' | 'delete'
   path: string
   summary: string
+  /** What a client's writer should know beyond the schemas, in Markdown's simplest form: paragraphs and `code`. */
+  description?: string
   auth: 'none' | 'session' | 'person'
   params?: Shape
   query?: Shape
   body?: Shape
-  answer: Shape | 'redirect' | 'stream'
+  file?: FileForm
+  answer: Shape | 'redirect' | Written
+  /** What the answer is with another status than the usual one. */
+  also?: {readonly [status: number]: Shape}
   errors: readonly Code[]
   tables: readonly ReadTable[]
   /** A GET that changes something: a HEAD must not run it. */
@@ -64,17 +75,20 @@ export const route = <
   P extends Shape | undefined = undefined,
   Q extends Shape | undefined = undefined,
   B extends Shape | undefined = undefined,
-  R extends Shape | 'redirect' | 'stream' = Shape,
+  R extends Shape | 'redirect' | Written = Shape,
 >(declared: {
   operationId: string
   method: Route['method']
   path: string
   summary: string
+  description?: string
   auth: A
   params?: P
   query?: Q
   body?: B
+  file?: FileForm
   answer: R
+  also?: Route['also']
   errors?: readonly Code[]
   tables?: readonly ReadTable[]
   unsafe?: boolean

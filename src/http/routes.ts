@@ -1,9 +1,11 @@
 import type {Parts} from '../edge/parts.ts'
 import {accountRoutes} from './accountRoutes.ts'
+import {documentationRoutes} from './documentationRoutes.ts'
 import {emailRoutes} from './emailRoutes.ts'
 import {healthRoutes} from './healthRoutes.ts'
 import {meRoutes} from './meRoutes.ts'
 import {messageRoutes} from './messageRoutes.ts'
+import {metricsRoutes} from './metricsRoutes.ts'
 import {oauthRoutes} from './oauthRoutes.ts'
 import {postRoutes} from './postRoutes.ts'
 import {roomRoutes} from './roomRoutes.ts'
@@ -11,14 +13,19 @@ import type {Route} from './route.ts'
 import {uploadRoutes} from './uploadRoutes.ts'
 
 /** Every route there is: what is mounted is what is documented. */
-export const routesOf = (parts: Parts): Route[] => [
-  ...healthRoutes(parts),
-  ...meRoutes(parts),
-  ...accountRoutes(parts),
-  ...emailRoutes(parts),
-  ...oauthRoutes(parts),
-  ...postRoutes(parts),
-  ...uploadRoutes(parts),
-  ...roomRoutes(parts),
-  ...messageRoutes(parts),
-]
+export const routesOf = (parts: Parts): Route[] => {
+  const routes: Route[] = [
+    ...documentationRoutes(parts, () => routes),
+    ...healthRoutes(parts),
+    ...metricsRoutes(parts),
+    ...meRoutes(parts),
+    ...accountRoutes(parts),
+    ...emailRoutes(parts),
+    ...oauthRoutes(parts),
+    ...postRoutes(parts),
+    ...uploadRoutes(parts),
+    ...roomRoutes(parts),
+    ...messageRoutes(parts),
+  ]
+  return routes
+}

@@ -30,6 +30,8 @@ export type MailQueue = {
   enqueue(mail: Mail, awaits: {stream: string; eventId: string}): Promise<void>
   /** The event is in the log: the mail may go. Never throws: what is not told here is found in the log after 5 seconds. */
   release(eventId: string): Promise<void>
+  /** How many wait, on all nodes. */
+  count(): Promise<number>
   /** Lets what is being sent end for 3 seconds; the rest is sent by another node, or after the next start. */
   stop(): Promise<void>
 }
@@ -193,6 +195,10 @@ export const openMailQueue = ({pool, masterKey, transport, isInLog, logger}: Mai
         [eventId, stream, sealed],
       )
       if (rowCount === 0) throw new MailQueueFull(`${MAX_QUEUED} mails wait to be sent`)
+    },
+    count: async () => {
+      const {rows} = await pool.query<{count: number}>('SELECT count(*)::int AS count FROM state.mails')
+      return rows[0]!.count
     },
     release: async (eventId) => {
       try {

@@ -8,6 +8,8 @@ import type {Person} from '../edge/callers.ts'
 import {ApiError, invalid, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
 import {roomBody} from '../edge/roomBody.ts'
+import {Ok, RoomShape} from '../edge/shapes.ts'
+import type {DocumentedEvent} from '../edge/socketEvent.ts'
 import {messageOf, messages} from '../projections/messages.ts'
 import {roomMembers} from '../projections/roomMembers.ts'
 import {findRoom, rooms} from '../projections/rooms.ts'
@@ -20,13 +22,43 @@ import type {Reply, SocketEvent} from './sockets.ts'
 const MAX_ROOMS = 1_000
 const MAX_REPLAY = 1_000
 
-const Args = z.tuple([
-  storable.max(100),
-  z
-    .object({since: z.int().min(-1).optional()})
-    .nullish()
-    .transform((options) => options ?? {}),
-])
+const RoomIdArg = storable.max(100)
+const Options = z
+  .object({
+    since: z.int().min(-1).optional().describe('The newest `seq` that one has; -1: none, so everything is sent.'),
+  })
+  .nullish()
+  .describe('May be left out.')
+const Args = z.tuple([RoomIdArg, Options.transform((options) => options ?? {})])
+
+export const joinRoomDocumented: DocumentedEvent = {
+  name: 'join_room',
+  from: 'client',
+  summary: 'Begins to receive what is said in a room',
+  description: `One must be in the room; bots are added to it. With \`since\` every message after it is sent first, in order, then the
+callback is called, then what is said from then on, with none lost and none twice. Where more than ${MAX_REPLAY} were missed the answer says
+\`truncated\`: then what was missed is to be read over HTTP, up to \`seq\`. At most ${MAX_ROOMS} rooms a socket.`,
+  args: [
+    {name: 'roomId', shape: RoomIdArg},
+    {name: 'options', shape: Options},
+  ],
+  answer: Ok.extend({
+    room: RoomShape,
+    seq: z.int().min(-1).describe('The `seq` of the newest message that was sent by now; -1: the room is empty.'),
+    truncated: z.literal(true).optional(),
+  }),
+  errors: [
+    'INVALID',
+    'SINCE_UNKNOWN',
+    'NOT_A_MEMBER',
+    'NOT_FOUND',
+    'ROOM_FULL',
+    'RATE_LIMITED',
+    'BUSY',
+    'BEHIND',
+    'UNAVAILABLE',
+  ],
+}
 
 /**
  * `join_room`: first what was missed after `since`, then the callback, then live. The socket's queue is opened before the

@@ -6,12 +6,35 @@ import type {RoomId} from '../domain/room.ts'
 import {storable} from '../domain/text.ts'
 import {invalid, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
+import {MessageShape, Ok} from '../edge/shapes.ts'
+import type {DocumentedEvent} from '../edge/socketEvent.ts'
 import {newMessageId} from '../keys/ids.ts'
 import {messageOf} from '../projections/messages.ts'
 import type {Delivery} from './delivery.ts'
 import type {SocketEvent} from './sockets.ts'
 
-const Payload = z.object({roomId: storable.max(100), content: MessageContent, nonce: Nonce.optional()})
+const Payload = z.object({
+  roomId: storable.max(100),
+  content: MessageContent,
+  nonce: Nonce.optional().describe('Of the sender: the same one again is the same message, also a day later.'),
+})
+
+export const sendMessageDocumented: DocumentedEvent = {
+  name: 'send_message',
+  from: 'client',
+  summary: 'Sends a message to a room',
+  description:
+    'The callback is called once the message is stored for good. Every socket that did `join_room` gets it as `message`, those of the sender too. Sending needs membership, not `join_room`.',
+  args: [{name: 'message', shape: Payload}],
+  answer: Ok.extend({
+    message: MessageShape,
+    position: z
+      .string()
+      .regex(/^\d+$/)
+      .describe('For `X-Min-Position`: a read that sends it shows the message, on any node.'),
+  }),
+  errors: ['INVALID', 'NOT_A_MEMBER', 'NOT_FOUND', 'RATE_LIMITED', 'BUSY', 'UNAVAILABLE'],
+}
 
 /** `send_message`: answered once the log holds the message durably; the tail brings it to the room. */
 export const sendMessageEvent = ({execute, findNonce, limits}: Parts, delivery: Delivery): SocketEvent => ({

@@ -34,6 +34,7 @@ export type SocketEvent = {
 export type Sockets = {
   start(): Promise<void>
   shownTo(userId: string): bigint | null
+  connected(): number
   /** Refuses what is new, lets what is under way be answered, then closes every connection. */
   stop(): Promise<void>
 }
@@ -102,6 +103,7 @@ export const openSockets = (
     const by: Person = socket.data.person
     const rate = openEventRate()
     delivery.connected(socket, by)
+    socket.onAnyOutgoing((name) => name === 'message' && parts.metrics.delivered())
     socket.onAny((name: unknown, ...args: unknown[]) => {
       void answer(socket, by, events.get(name as string), args, by.isBot || rate.take())
     })
@@ -141,6 +143,7 @@ export const openSockets = (
   return {
     start: signedOut.start,
     shownTo: delivery.shownTo,
+    connected: () => io.sockets.sockets.size,
     stop: async () => {
       stopping = true
       await until(() => underWay === 0, DRAIN_MS)
