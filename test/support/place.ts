@@ -1,6 +1,6 @@
 import {randomBytes, randomUUID} from 'node:crypto'
 import {Pool} from 'pg'
-import {describe} from 'vitest'
+import {afterAll, beforeAll, describe} from 'vitest'
 import {type Execute, openExecute} from '../../src/commands/execute.ts'
 import type {FindNonce} from '../../src/commands/sendMessage.ts'
 import {makeSchema} from '../../src/database/schema.ts'
@@ -65,9 +65,17 @@ export type Place = {
 }
 
 /** The tests over the log in Postgres, and over EventStoreDB where EVENTSTORE_URL names a server that may be written to. */
-export const overEachLog = (tests: (open: () => Promise<Place>) => void): void => {
+export const overEachLog = (tests: (here: {place: Place; node: Node}) => void): void => {
   const adapters: Adapter[] = process.env.EVENTSTORE_URL ? ['postgres', 'eventstoredb'] : ['postgres']
-  describe.each(adapters)('over %s', (adapter) => tests(() => openPlace(adapter)))
+  describe.each(adapters)('over %s', (adapter) => {
+    const here = {} as {place: Place; node: Node}
+    beforeAll(async () => {
+      here.place = await openPlace(adapter)
+      here.node = await here.place.startNode()
+    })
+    afterAll(() => here.place.close())
+    tests(here)
+  })
 }
 
 export const openPlace = async (adapter: Adapter = 'postgres'): Promise<Place> => {
@@ -156,6 +164,7 @@ export const openPlace = async (adapter: Adapter = 'postgres'): Promise<Place> =
         url: databaseUrl,
         pool,
         log: node.log,
+        codec,
         logIdentity,
         tail: node.tail,
         tables,

@@ -1,0 +1,240 @@
+import {beforeAll, describe, expect, it} from 'vitest'
+import {sendMessage, storedNonce} from '../../src/commands/sendMessage.ts'
+import {REMEMBERED} from '../../src/domain/chat.ts'
+import {newMessageId, newRoomId} from '../../src/keys/ids.ts'
+import {joined, left, roomCreated, sent} from '../support/events.ts'
+import {type Node, overEachLog} from '../support/place.ts'
+import {bot, person} from '../support/specification.ts'
+
+const ann = person('Ann')
+const bob = person('Bob')
+const context = {correlationId: 'request'}
+type RoomId = ReturnType<typeof newRoomId>
+
+describe('sendMessage', () => {
+  overEachLog((here) => {
+    let roomId: RoomId
+    let near: Node
+    let far: Node
+    beforeAll(async () => {
+      near = await here.place.startNode({follow: true})
+      far = await here.place.startNode({follow: true})
+      // The read tables are empty and stay so, until a test feeds them.
+      const feeder = await here.place.startFeeder()
+      await feeder.caughtUp()
+      await feeder.runner.stop()
+    })
+
+    const given = async (...events: Parameters<typeof here.place.given>) => {
+      await here.place.given(roomCreated(roomId, ann), joined(roomId, ann), joined(roomId, bob), ...events)
+    }
+    const send = async (
+      {
+        content = 'hi',
+        nonce = null,
+        by = ann,
+        sameContent = false,
+      }: {content?: string; nonce?: string | null; by?: typeof ann; sameContent?: boolean} = {},
+      node = here.node,
+    ) => sendMessage(node, {by, roomId, messageId: newMessageId(), content, nonce, sameContent}, context)
+    const stored = async () =>
+      (await here.place.happened()).flatMap((event) => (event.type === 'MessageSent' ? [event.data] : []))
+
+    describe('without a nonce', () => {
+      beforeAll(async () => {
+        roomId = newRoomId()
+      })
+
+      it('appends the message with the next seq, and answers with it', async () => {
+        await given(sent(roomId, 0, bob))
+        const result = await send({content: 'hello'})
+        const [event, ...rest] = await here.place.logged()
+        expect(rest).toEqual([])
+        expect(event).toMatchObject({
+          stream: `chat-${roomId}`,
+          data: {roomId, seq: 1, senderId: ann.userId, username: 'Ann', isBot: false, content: 'hello', nonce: null},
+          metadata: {actor: ann.userId, command: 'sendMessage', correlationId: 'request'},
+        })
+        expect(result).toEqual({message: event!.data, position: event!.position})
+      })
+
+      it('counts without gaps, whoever sends at once on two nodes', async () => {
+        await here.place.given()
+        const results = await Promise.all(
+          Array.from({length: 40}, (_, index) =>
+            send({content: `${index}`, by: index % 3 ? ann : bob}, index % 2 ? near : far),
+          ),
+        )
+        const messages = await stored()
+        expect(messages.map(({seq}) => seq)).toEqual(messages.map((_, index) => 2 + index))
+        expect(messages).toHaveLength(40)
+        for (const result of results) expect(messages).toContainEqual('message' in result && result.message)
+      })
+    })
+
+    describe('by whom', () => {
+      beforeAll(async () => {
+        roomId = newRoomId()
+        await given()
+      })
+
+      it('lets a bot write that is not a member', async () => {
+        expect(await send({by: bot('Echo')})).toMatchObject({message: {isBot: true, username: 'Echo'}})
+      })
+
+      it('refuses who is not a member, and a room that is not there', async () => {
+        await here.place.given()
+        expect(await send({by: person('Eve')})).toEqual({refused: 'NOT_A_MEMBER'})
+        const existing = roomId
+        roomId = newRoomId()
+        expect(await send()).toEqual({refused: 'NOT_FOUND'})
+        expect(await send({by: bot('Echo')})).toEqual({refused: 'NOT_FOUND'})
+        roomId = existing
+        expect(await here.place.happened()).toEqual([])
+      })
+
+      it('refuses nobody who joined on another node just now', async () => {
+        const late = person('Late')
+        await here.place.given(joined(roomId, late))
+        expect(await send({by: late})).toHaveProperty('message')
+      })
+
+      it('refuses who left, once the tail has told it', async () => {
+        const following = await here.place.startNode({follow: true})
+        expect(await send({by: bob}, following)).toHaveProperty('message')
+        await here.place.given(left(roomId, bob))
+        await following.tail.reached((await here.place.log.head())!, 10_000)
+        expect(await send({by: bob}, following)).toEqual({refused: 'NOT_A_MEMBER'})
+      })
+    })
+
+    describe('with a nonce', () => {
+      beforeAll(async () => {
+        roomId = newRoomId()
+        await given()
+      })
+
+      it('answers a repeat with the first message, whatever it says now', async () => {
+        const first = await send({nonce: 'a', content: 'first'})
+        await here.place.given()
+        const again = await send({nonce: 'a', content: 'second'})
+        expect('message' in again && again.message).toEqual('message' in first && first.message)
+        expect(await here.place.happened()).toEqual([])
+      })
+
+      it('takes the same nonce of another person, or in another room, for another message', async () => {
+        await here.place.given()
+        await send({nonce: 'b'})
+        await send({nonce: 'b', by: bob})
+        const existing = roomId
+        roomId = newRoomId()
+        await given()
+        await here.place.given()
+        expect(await send({nonce: 'b'})).toMatchObject({message: {seq: 0}})
+        roomId = existing
+      })
+
+      it('stores one copy of repeats that share an append', async () => {
+        await here.place.given()
+        const results = await Promise.all(Array.from({length: 10}, () => send({nonce: 'c'})))
+        expect(await stored()).toHaveLength(1)
+        expect(new Set(results.map((result) => 'message' in result && result.message.messageId)).size).toBe(1)
+      })
+
+      it('stores one copy of a repeat with hundreds of messages in between that wait as well', async () => {
+        await here.place.given()
+        const between = () => Array.from({length: 3 * REMEMBERED}, () => send())
+        await Promise.all([send({nonce: 'd'}), ...between(), send({nonce: 'd'}), ...between(), send({nonce: 'd'})])
+        const messages = await stored()
+        expect(messages.filter(({nonce}) => nonce === 'd')).toHaveLength(1)
+        expect(messages).toHaveLength(6 * REMEMBERED + 1)
+      })
+
+      it('stores one copy where two nodes get the repeats at once, among other messages', async () => {
+        await here.place.given()
+        const results = await Promise.all(
+          Array.from({length: 40}, (_, index) =>
+            send(index % 4 < 2 ? {nonce: `e${index >> 2}`} : {}, index % 2 ? near : far),
+          ),
+        )
+        const messages = await stored()
+        const nonces = messages.flatMap(({nonce}) => (nonce === null ? [] : [nonce]))
+        expect(nonces.sort()).toEqual([...new Set(nonces)])
+        expect(nonces).toHaveLength(10)
+        expect(messages).toHaveLength(30)
+        for (const result of results) expect(messages).toContainEqual('message' in result && result.message)
+      })
+
+      it('finds a repeat far back in the log while the table holds nothing of the room', async () => {
+        const first = await send({nonce: 'f'})
+        await Promise.all(Array.from({length: 3 * REMEMBERED}, () => send()))
+        await here.place.given()
+        for (const node of [here.node, await here.place.startNode()]) {
+          const again = await send({nonce: 'f'}, node)
+          expect('message' in again && again.message).toEqual('message' in first && first.message)
+        }
+        expect(await here.place.happened()).toEqual([])
+      })
+
+      it('finds a repeat in the table, with the position that it had, and one between table and memory in the log', async () => {
+        const first = await send({nonce: 'g', content: 'in the table'})
+        const feeder = await here.place.startFeeder()
+        await feeder.caughtUp()
+        await feeder.runner.stop()
+        const second = await send({nonce: 'h'})
+        await Promise.all(Array.from({length: 3 * REMEMBERED}, () => send()))
+        await here.place.given()
+        for (const node of [here.node, await here.place.startNode()]) {
+          expect(await send({nonce: 'g'}, node)).toEqual(first)
+          const again = await send({nonce: 'h'}, node)
+          expect('message' in again && again.message).toEqual('message' in second && second.message)
+        }
+        expect(await here.place.happened()).toEqual([])
+      })
+
+      it('reads of the log no more than what lies between table and memory', async () => {
+        const before = await here.place.startNode({
+          wrap: (log) => ({
+            ...log,
+            readStream: async function* (stream, options) {
+              for await (const record of log.readStream(stream, options)) {
+                if (stream.startsWith('chat-')) read++
+                yield record
+              }
+            },
+          }),
+        })
+        let read = 0
+        const feeder = await here.place.startFeeder()
+        await feeder.caughtUp()
+        await feeder.runner.stop()
+        await send({nonce: 'i'}, before)
+        expect(read).toBeLessThanOrEqual(REMEMBERED + 1)
+      })
+    })
+
+    describe('with an Idempotency-Key', () => {
+      beforeAll(async () => {
+        roomId = newRoomId()
+        await given()
+      })
+
+      it('refuses other content, and answers the same content as the first time', async () => {
+        const first = await send({nonce: 'key:1', content: 'a', sameContent: true})
+        await here.place.given()
+        expect(await send({nonce: 'key:1', content: 'b', sameContent: true})).toEqual({
+          refused: 'IDEMPOTENCY_KEY_REUSED',
+        })
+        expect(await send({nonce: 'key:1', content: 'a', sameContent: true})).toEqual(first)
+        expect(await here.place.happened()).toEqual([])
+      })
+    })
+  })
+})
+
+describe('storedNonce', () => {
+  it('keeps no nonce as none, and gives each a form that no key has', () => {
+    expect(storedNonce(undefined)).toBeNull()
+    expect(storedNonce('a')).toBe('nonce:a')
+  })
+})
