@@ -1,5 +1,13 @@
 import {describe, expect, it} from 'vitest'
-import {decideRegister, decideRequestVerification, decideVerify, type UserEvent} from '../../src/domain/user.ts'
+import {
+  decideRegister,
+  decideRequestReset,
+  decideRequestVerification,
+  decideReset,
+  decideTakeOver,
+  decideVerify,
+  type UserEvent,
+} from '../../src/domain/user.ts'
 import {userFold} from '../../src/streams/streams.ts'
 import {identityOf, person, specify} from '../support/specification.ts'
 
@@ -107,6 +115,124 @@ describe('decideVerify', () => {
     given({type: 'UserRegistered', data: {...data, tokenHash: null, tokenExpiresAt: null}})
       .when((user) => decideVerify(user, 'first', inTime))
       .refuses('TOKEN_INVALID', {reason: 'invalid'})
+  })
+})
+
+const resetRequested = (tokenHash: string, tokenExpiresAt = '2025-01-03T00:00:00.000Z'): UserEvent => ({
+  type: 'PasswordResetRequested',
+  data: {userId, tokenHash, tokenExpiresAt},
+})
+const passwordChanged = (tokenHash: string, passwordHash = 'new hash'): UserEvent => ({
+  type: 'PasswordChanged',
+  data: {userId, passwordHash, tokenHash},
+})
+const erased: UserEvent = {type: 'UserErased', data: {userId}}
+
+describe('decideRequestReset', () => {
+  const token = {hash: 'reset', expiresAt: '2025-01-03T00:00:00.000Z'}
+
+  it('gives a token to whoever registered, verified or not', () => {
+    for (const before of [[registered], [registered, verified('first')]]) {
+      given(...before)
+        .when((user) => decideRequestReset(user, token))
+        .happens(resetRequested('reset'))
+    }
+  })
+
+  it('gives none to nobody, and none to whoever was erased', () => {
+    for (const before of [[], [registered, erased]]) {
+      given(...before)
+        .when((user) => decideRequestReset(user, token))
+        .changesNothing()
+    }
+  })
+})
+
+describe('decideReset', () => {
+  const reset = (tokenHash: string, now = inTime) => ({tokenHash, passwordHash: 'new hash', now})
+
+  it('sets the password with any token that was asked for', () => {
+    for (const hash of ['a', 'b']) {
+      given(registered, verified('first'), resetRequested('a'), resetRequested('b'))
+        .when((user) => decideReset(user, reset(hash)))
+        .happens(passwordChanged(hash))
+    }
+  })
+
+  it('uses up its token and every older one, and none that is asked for later', () => {
+    const before = [registered, resetRequested('a'), resetRequested('b'), passwordChanged('b'), resetRequested('c')]
+    for (const hash of ['a', 'b']) {
+      given(...before)
+        .when((user) => decideReset(user, reset(hash)))
+        .refuses('TOKEN_INVALID', {reason: 'invalid'})
+    }
+    given(...before)
+      .when((user) => decideReset(user, reset('c')))
+      .happens(passwordChanged('c'))
+  })
+
+  it('refuses a token from the moment it expires', () => {
+    given(registered, resetRequested('a', '2025-01-02T00:00:00.000Z'))
+      .when((user) => decideReset(user, reset('a', '2025-01-02T00:00:00.000Z')))
+      .refuses('TOKEN_INVALID', {reason: 'expired'})
+  })
+
+  it('takes no token that verifies; and none that resets verifies', () => {
+    given(registered, resetRequested('a'))
+      .when((user) => decideReset(user, reset('first')))
+      .refuses('TOKEN_INVALID', {reason: 'invalid'})
+    given(registered, resetRequested('a'))
+      .when((user) => decideVerify(user, 'a', inTime))
+      .refuses('TOKEN_INVALID', {reason: 'invalid'})
+  })
+
+  it('refuses who was erased', () => {
+    given(registered, resetRequested('a'), erased)
+      .when((user) => decideReset(user, reset('a')))
+      .refuses('TOKEN_INVALID', {reason: 'invalid'})
+  })
+
+  it('proves the address: the tokens of the registration are used up', () => {
+    given(registered, resetRequested('a'), passwordChanged('a'))
+      .when((user) => decideVerify(user, 'first', inTime))
+      .refuses('TOKEN_INVALID', {reason: 'used'})
+  })
+})
+
+describe('decideTakeOver', () => {
+  const now = (username: string | null, email: string | null = 'ann@example.com') => ({username, email})
+  const changed = (username: string, email: string | null): UserEvent => ({
+    type: 'ProfileChanged',
+    data: {userId, username, email},
+  })
+
+  it('takes over what changed at the provider, and nothing else', () => {
+    given(registered)
+      .when((user) => decideTakeOver(user, now('Anna')))
+      .happens(changed('Anna', 'ann@example.com'))
+    given(registered)
+      .when((user) => decideTakeOver(user, now('Ann', null)))
+      .happens(changed('Ann', null))
+    given(registered, changed('Anna', null))
+      .when((user) => decideTakeOver(user, now('Anna', null)))
+      .changesNothing()
+  })
+
+  it('leaves the name where none comes', () => {
+    given(registered)
+      .when((user) => decideTakeOver(user, now(null)))
+      .changesNothing()
+    given(registered)
+      .when((user) => decideTakeOver(user, now(null, null)))
+      .happens(changed('Ann', null))
+  })
+
+  it('changes nothing about nobody, and nothing about whoever was erased', () => {
+    for (const before of [[], [registered, erased]]) {
+      given(...before)
+        .when((user) => decideTakeOver(user, now('Anna')))
+        .changesNothing()
+    }
   })
 })
 
