@@ -1,5 +1,6 @@
 import {Command, CommanderError} from 'commander'
 import {WrongUsage} from './operator.ts'
+import {projectionsCommands} from './projectionsCommands.ts'
 import {usersCommands} from './usersCommands.ts'
 
 /** The command line. Answers with the exit status: 0 done, 1 failed, 2 wrong usage. */
@@ -17,7 +18,7 @@ export const runCommandLine = async (argv: readonly string[], serve: () => Promi
       served = true
       await serve()
     })
-  for (const group of [usersCommands]) program.addCommand(group())
+  for (const group of [projectionsCommands, usersCommands]) program.addCommand(group())
   for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) command.exitOverride()
   try {
     await program.parseAsync([...argv], {from: 'user'})

@@ -48,7 +48,7 @@ export const withOperator = async <T>(work: (operator: Operator) => Promise<T>):
 /** The same, with remembered state and read tables: fed by the server that runs, or by this process where none does. */
 export const withFeed = <T>(work: (operator: Operator & Feed) => Promise<T>): Promise<T> =>
   withOperator(async (operator) => {
-    const logger = pino({level: 'silent'})
+    const logger = pino({level: 'warn'}, pino.destination(2))
     const feed = openFeed(operator, {logger, onFatal: (reason) => process.stderr.write(`${reason}\n`)})
     await feed.start()
     try {
