@@ -49,6 +49,8 @@ const intoFiles = (dir: string, from: string, logger: Pick<Logger, 'info'>): Tra
 const message = ({to, subject, text, html}: Mail, id: string, from: string): SendMailOptions => ({
   from,
   to: {name: '', address: to},
+  // Says BODY=8BITMIME (RFC 6152) to a server that knows it.
+  envelope: {from, to: {name: '', address: to}, use8BitMime: true} as SendMailOptions['envelope'],
   subject,
   text: part('plain', text),
   html: part('html', html),
@@ -58,12 +60,13 @@ const message = ({to, subject, text, html}: Mail, id: string, from: string): Sen
 
 /**
  * Left to itself, nodemailer breaks lines of more than 76 characters by quoted-printable, and a link in a file could not be
- * taken out of it by eye. Mail allows 998 (RFC 5322), so what is ASCII goes as it is.
+ * taken out of it by eye. Mail allows 998 octets (RFC 5322), so a text of such lines goes as it is.
  */
-const part = (kind: 'plain' | 'html', content: string): string | {raw: string} =>
-  content.split('\n').every((line) => /^[\t\x20-\x7e]{0,998}$/.test(line))
-    ? {raw: `Content-Type: text/${kind}; charset=utf-8\nContent-Transfer-Encoding: 7bit\n\n${content}`}
-    : content
+const part = (kind: 'plain' | 'html', content: string): string | {raw: string} => {
+  if (!content.split('\n').every((line) => Buffer.byteLength(line) <= 998 && /^[^\p{Cc}]*$/u.test(line))) return content
+  const encoding = /^\p{ASCII}*$/u.test(content) ? '7bit' : '8bit'
+  return {raw: `Content-Type: text/${kind}; charset=utf-8\nContent-Transfer-Encoding: ${encoding}\n\n${content}`}
+}
 
 const writeDurably = async (file: string, content: Buffer): Promise<void> => {
   const temporary = `${file}.part`

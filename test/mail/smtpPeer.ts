@@ -3,7 +3,7 @@ import type {AddressInfo} from 'node:net'
 import {text} from 'node:stream/consumers'
 import {SMTPServer} from 'smtp-server'
 
-type Received = {from: string; to: string[]; message: string}
+type Received = {from: string; to: string[]; message: string; is8Bit: boolean}
 
 /** A mail server on a free port that keeps what it takes. `refuse` is asked for each mail: an SMTP code, or 0. */
 export const smtpPeer = async ({port = 0, refuse = () => 0}: {port?: number; refuse?: () => number} = {}) => {
@@ -19,6 +19,7 @@ export const smtpPeer = async ({port = 0, refuse = () => 0}: {port?: number; ref
       const message = await text(stream)
       received.push({
         from: envelope.mailFrom ? envelope.mailFrom.address : '',
+        is8Bit: envelope.mailFrom ? Object(envelope.mailFrom.args).BODY === '8BITMIME' : false,
         to: envelope.rcptTo.map(({address}) => address),
         message,
       })

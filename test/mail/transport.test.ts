@@ -6,6 +6,7 @@ import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {promisify} from 'node:util'
 import {afterEach, beforeEach, describe, expect, it} from 'vitest'
+import {resetMail} from '../../src/mail/resetMail.ts'
 import {openTransport} from '../../src/mail/transport.ts'
 import {verificationMail} from '../../src/mail/verificationMail.ts'
 import {smtpPeer} from './smtpPeer.ts'
@@ -32,7 +33,7 @@ describe('openTransport', () => {
       await openTransport({smtpUrl: peer.url, from}, logger).send(mail, 'e-1', forever)
       await peer.stop()
       expect(peer.received).toHaveLength(1)
-      const {message, ...envelope} = peer.received[0]!
+      const {message, is8Bit: _is8Bit, ...envelope} = peer.received[0]!
       expect(envelope).toEqual({from: 'no-reply@community.example.org', to: ['foo@example.org']})
       expect(message).toContain('From: Community <no-reply@community.example.org>')
       expect(message).toContain('To: foo@example.org')
@@ -45,16 +46,27 @@ describe('openTransport', () => {
       expect(logged).toEqual([])
     })
 
-    it('encodes what is not ASCII', async () => {
+    it('leaves a link in one piece beside a name that is not ASCII, and says so to the server', async () => {
+      const peer = await smtpPeer()
+      const greeting = resetMail({to: 'foo@example.org', username: 'Grüße \u{1f600}', askedAt: new Date(), link})
+      await openTransport({smtpUrl: peer.url, from}, logger).send(greeting, 'e-1', forever)
+      await peer.stop()
+      const {message, is8Bit} = peer.received[0]!
+      expect(message).toContain(`\r\n${link}\r\n`)
+      expect(message).toContain('Username: Grüße \u{1f600}\r\n')
+      expect(is8Bit).toBe(true)
+    })
+
+    it('encodes lines that are longer than mail allows, in octets', async () => {
       const peer = await smtpPeer()
       await openTransport({smtpUrl: peer.url, from}, logger).send(
-        {...mail, text: 'Grüße', html: 'x'.repeat(999)},
+        {...mail, text: 'ü'.repeat(500), html: 'x'.repeat(999)},
         'e-1',
         forever,
       )
       await peer.stop()
       const {message} = peer.received[0]!
-      expect(message).toContain('Gr=C3=BC=C3=9Fe')
+      expect(message).not.toContain('ü')
       expect(message).not.toMatch(/.{99}/)
     })
 
