@@ -15,7 +15,8 @@ export type TcpProxy = {
   close(): Promise<void>
 }
 
-export const startTcpProxy = async (to: number): Promise<TcpProxy> => {
+/** `to`: a port on 127.0.0.1, or the path of a Unix socket. */
+export const startTcpProxy = async (to: number | string): Promise<TcpProxy> => {
   const pairs = new Set<[Socket, Socket]>()
   let stalled = false
   let refusing = false
@@ -25,7 +26,7 @@ export const startTcpProxy = async (to: number): Promise<TcpProxy> => {
       near.resetAndDestroy()
       return
     }
-    const far = connect({port: to, host: '127.0.0.1', noDelay: true})
+    const far = typeof to === 'string' ? connect(to) : connect({port: to, host: '127.0.0.1', noDelay: true})
     near.setNoDelay(true)
     const pair: [Socket, Socket] = [near, far]
     pairs.add(pair)
@@ -48,7 +49,12 @@ export const startTcpProxy = async (to: number): Promise<TcpProxy> => {
   await once(server, 'listening')
 
   const cut = () => {
-    for (const sockets of pairs) for (const socket of sockets) socket.resetAndDestroy()
+    for (const [near, far] of pairs) {
+      near.resetAndDestroy()
+      // A Unix socket knows no reset.
+      if (typeof to === 'string') far.destroy()
+      else far.resetAndDestroy()
+    }
   }
   return {
     port: (server.address() as AddressInfo).port,
