@@ -199,6 +199,8 @@ export const openDelivery = (
         ...(identity === null ? [] : [identityChannel(identity)]),
       ])
       roomsOfSocket.set(socket.id, new Set())
+      // Events up to here went out without this socket, so what it reads from now on must show them.
+      acknowledge(userId, tail.position())
       socket.on('disconnect', () => {
         for (const roomId of [...(roomsOfSocket.get(socket.id) ?? [])]) {
           const joining = rooms.get(roomId)?.get(socket.id)

@@ -1,0 +1,167 @@
+import {type ChildProcess, execFileSync, spawn, spawnSync} from 'node:child_process'
+import {once} from 'node:events'
+import {chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile} from 'node:fs/promises'
+import {type AddressInfo, createServer} from 'node:net'
+import {tmpdir} from 'node:os'
+import {dirname, join, relative} from 'node:path'
+import {fileURLToPath} from 'node:url'
+import {afterAll, beforeAll, describe, expect, it} from 'vitest'
+import {eventually} from './support/eventually.ts'
+import {endAll} from './support/serverProcess.ts'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const readme = await readFile(join(ROOT, 'README.md'), 'utf8')
+
+/** The shell commands of a section, block by block, word for word. */
+const blocksOf = (title: string): string[] => {
+  const section = readme.split(/^## /m).find((one) => one.startsWith(title))!
+  return [...section.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block]) => block!)
+}
+
+let home: string
+let checkout: string
+let env: NodeJS.ProcessEnv
+const hasCurl = spawnSync('curl', ['--version']).status === 0
+const terminals = new Set<ChildProcess>()
+
+const freePort = async (): Promise<number> => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const {port} = server.address() as AddressInfo
+  server.close()
+  return port
+}
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'community-readme-'))
+  checkout = join(home, 'checkout')
+  const ours = (path: string) => !/^(node_modules|coverage|\.git|\.data)$/.test(relative(ROOT, path))
+  await cp(ROOT, checkout, {recursive: true, filter: ours})
+  await symlink(join(ROOT, 'node_modules'), join(checkout, 'node_modules'))
+  // The database runs as another user where we are root.
+  await chmod(home, 0o711)
+
+  // Port 3000 may be taken, and the packages are there: nothing else differs from what a reader has.
+  const port = await freePort()
+  await writeFile(join(home, '.curlrc'), `connect-to = "localhost:3000:127.0.0.1:${port}"\n`)
+  const npm = execFileSync('sh', ['-c', 'command -v npm']).toString().trim()
+  await mkdir(join(home, 'bin'))
+  await writeFile(join(home, 'bin/npm'), `#!/bin/sh\n[ "$*" = ci ] && exit 0\nexec "${npm}" "$@"\n`, {mode: 0o755})
+  env = {
+    PATH: `${join(home, 'bin')}:${process.env.PATH}`,
+    HOME: home,
+    CURL_HOME: home,
+    PORT: `${port}`,
+    COMMUNITY_URL: `http://localhost:${port}`,
+  }
+})
+
+afterAll(async () => {
+  for (const {pid} of terminals) process.kill(-pid!, 'SIGKILL')
+  await eventually(() => terminals.size === 0)
+  await endAll([join(checkout, '.data')])
+  await rm(home, {recursive: true, force: true})
+})
+
+/** A shell in a process group of its own, as each terminal has one. */
+const openTerminal = (args: string[] = []) => {
+  const shell = spawn('bash', args, {cwd: checkout, env, detached: true, stdio: ['pipe', 'pipe', 'pipe']})
+  terminals.add(shell)
+  let output = ''
+  for (const stream of [shell.stdout, shell.stderr]) {
+    stream.on('data', (chunk) => {
+      output += chunk
+    })
+  }
+  const ended = new Promise<void>((resolve) => {
+    shell.once('close', () => {
+      terminals.delete(shell)
+      resolve()
+    })
+  })
+  let count = 0
+  return {
+    output: () => output,
+    waitFor: (text: string) =>
+      eventually(() => output.includes(text), {ms: 30_000, what: `"${text}"`}).catch((error: Error) => {
+        throw new Error(`${error.message}; it says: ${output}`)
+      }),
+    /** Runs the block and gives what it printed. */
+    run: async (block: string): Promise<string> => {
+      const mark = `done ${++count} of the reader`
+      const from = output.length
+      shell.stdin.write(`${block}\necho "${mark}"\n`)
+      await eventually(() => output.includes(mark), {ms: 30_000, what: block})
+      return output.slice(from).replace(`${mark}\n`, '')
+    },
+    pressCtrlC: async () => {
+      process.kill(-shell.pid!, 'SIGINT')
+      await ended
+    },
+    close: async () => {
+      shell.stdin.end()
+      await ended
+    },
+  }
+}
+
+const mails = async (): Promise<number> =>
+  (await readdir(join(checkout, '.data/mail')).catch(() => [])).filter((name) => name.endsWith('.eml')).length
+
+describe('README', () => {
+  it.skipIf(!hasCurl)(
+    'leads a reader from installing to a chat with a bot',
+    async () => {
+      const blocks = blocksOf('Try it')
+      const next = () => blocks.shift()!
+      expect(blocks[0]).toBe('npm ci && npm start\n')
+
+      let server = openTerminal(['-c', next()])
+      await server.waitFor('the server is ready')
+      const reader = openTerminal()
+      expect(await reader.run(next())).toContain('Please check your email')
+      await eventually(async () => (await mails()) === 1)
+      const signedIn = await reader.run(next())
+      expect(signedIn).toMatch(/"user":\{"id":"email_[a-z2-7]{26}","username":"Ann"/)
+      expect(signedIn).toMatch(/\n\[\{"id":"u-.*"author_name":"Ann","title":"Hello","body":"My first post".*\}\]\n$/)
+      expect(await reader.run(next())).toMatch(/^\{"ok":true\}\n.*Please check your email/)
+      await eventually(async () => (await mails()) === 2)
+      const joined = await reader.run(next())
+      expect(joined).toMatch(/"invitations":\[\{.*"roomName":"Kitchen","invitedBy":.*"username":"Ann"/)
+      expect(joined).toMatch(/"members":\[.*"username":"Ann".*"username":"Bob"/)
+      expect(await reader.run(next())).toBe('Ann: Hello Bob\nAnn: Hello Bob\nBob: Hello Ann, is there coffee?\n')
+
+      await server.pressCtrlC()
+      server = openTerminal(['-c', next()])
+      await server.waitFor('the server is ready')
+      const bot = openTerminal(['-c', next()])
+      await bot.waitFor('listening')
+      expect(await reader.run(next())).toMatch(
+        /^Ann: Hello Bob\nBob: .*\nAnn: @echo is anybody there\?\nEcho: Ann: is anybody there\?\n$/,
+      )
+      expect(blocks).toEqual([])
+      await bot.pressCtrlC()
+      await server.pressCtrlC()
+      await reader.close()
+    },
+    120_000,
+  )
+
+  it('tests with the command that .ci/run runs', async () => {
+    expect(blocksOf('Test it')).toEqual(['npm ci && npm test\n'])
+    expect(await readFile(join(ROOT, '.ci/run'), 'utf8')).toMatch(/^npm ci && npm test\b/m)
+  })
+
+  it('names every folder of src, and files that are there', async () => {
+    const entries = await readdir(join(ROOT, 'src'), {withFileTypes: true})
+    const inSource = entries
+      .filter((one) => one.isDirectory() || one.name.endsWith('.ts'))
+      .map(({name}) => `src/${name}`)
+    const named = new Set([...readme.matchAll(/`(src\/[\w.]+)`/g)].map(([, path]) => path))
+    expect(inSource.filter((path) => !named.has(path))).toEqual([])
+    for (const [, path] of readme.matchAll(/\]\(([^)]+)\)/g)) await readFile(join(ROOT, path!))
+    for (const [, path] of readme.matchAll(/`((?:src|deploy|examples|web|bench)[\w/.]*)`/g)) {
+      await expect(readdir(join(ROOT, dirname(path!)))).resolves.toContain(path!.split('/').at(-1))
+    }
+  })
+})
