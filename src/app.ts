@@ -14,7 +14,7 @@ import {openSessions} from './edge/sessions.ts'
 import {openFeed} from './feed.ts'
 import {openFoundation} from './foundation.ts'
 import {openHttp} from './http/app.ts'
-import {refuseHandshake} from './http/refuseHandshake.ts'
+import {refuseHandshake, refuseMalformed} from './http/refuse.ts'
 import {loadSecrets} from './keys/secrets.ts'
 import {isFaulty} from './log/codec.ts'
 import {openTail} from './log/tail.ts'
@@ -79,7 +79,7 @@ export const openApp = (
     const metrics = openMetrics()
     const bare = await openFoundation(config, {
       url,
-      masterKey: secrets.masterKey,
+      secrets,
       onTrouble: (what, error) => logger.warn({error: String(error)}, what),
     })
     onClose('log and database connections', bare.close)
@@ -109,7 +109,12 @@ export const openApp = (
     const uploads = await openUploads(config)
     const uploadUrls = openUploadUrls(config)
 
-    const erasure = openErasure({...foundation, ...feed, uploads})
+    const erasure = openErasure({
+      ...foundation,
+      ...feed,
+      uploads,
+      mailDir: 'dir' in config.mail ? config.mail.dir : null,
+    })
 
     const sendLink = (write: typeof resetMail, linkWith: (secret: string) => string): SendLink => ({
       enqueue: ({to, username, askedAt, token, awaits}) =>
@@ -150,6 +155,7 @@ export const openApp = (
     }
     const server = createServer(openHttp(parts))
     server.requestTimeout = 60_000
+    server.on('clientError', refuseMalformed)
     const sockets = openSockets(server, {...parts, databaseUrl: url, refuse: refuseHandshake})
 
     metrics.read({
@@ -175,7 +181,7 @@ export const openApp = (
     await feed.start()
     await sockets.start()
     await untilLive(applied)
-    const erasing = keepErasing({pool, erasure, logger, isReady: () => applied.building(tables).length === 0})
+    const erasing = keepErasing({url, pool, erasure, logger, isReady: () => applied.building(tables).length === 0})
     onClose('erasures', () => erasing.stop())
     const port = await listen(server, config)
     logger.info({url: config.baseUrl, port, ms: Math.round(performance.now() - began)}, 'the server is ready')

@@ -3,8 +3,9 @@ import type {Config} from './config.ts'
 import {makeSchema} from './database/schema.ts'
 import {LIMITS_DDL} from './edge/limits.ts'
 import {SESSIONS_DDL} from './edge/sessions.ts'
-import {KEYS_DDL, type KeyStore, openKeyStore} from './keys/keyStore.ts'
+import {KEYS_DDL, type KeyStore, openKeyStore, WrongMasterKey} from './keys/keyStore.ts'
 import {openPersonKeys, PERSON_KEYS_DDL, type PersonKeys} from './keys/personKeys.ts'
+import {type Secrets, settleMasterKey} from './keys/secrets.ts'
 import {type Codec, openCodec} from './log/codec.ts'
 import type {EventLog} from './log/eventLog.ts'
 import {openHistory} from './log/history.ts'
@@ -17,6 +18,8 @@ const SCHEMA = [SESSIONS_DDL, SIGNED_OUT_DDL, LIMITS_DDL, MAIL_QUEUE_DDL, KEYS_D
 
 export type Foundation = {
   url: string
+  /** The one that opened the keys. */
+  masterKey: Buffer
   pool: Pool
   keys: KeyStore
   personKeys: PersonKeys
@@ -38,10 +41,26 @@ export const openLog = async (
   return openEventStoreDbLog({...config.eventStore, onTrouble})
 }
 
+/** With the master key, or with the one that a rotation got as far as before it was cut off. */
+const openKeys = async (
+  pool: Pool,
+  {dataDir}: Config,
+  {masterKey, nextMasterKey}: Secrets,
+): Promise<{keys: KeyStore; masterKey: Buffer}> => {
+  try {
+    return {keys: await openKeyStore({pool, masterKey}), masterKey}
+  } catch (error) {
+    if (!(error instanceof WrongMasterKey) || !nextMasterKey) throw error
+    const keys = await openKeyStore({pool, masterKey: nextMasterKey})
+    await settleMasterKey(dataDir)
+    return {keys, masterKey: nextMasterKey}
+  }
+}
+
 /** What the server and the command line both stand on: database, keys and log, checked to belong together. */
 export const openFoundation = async (
   config: Config,
-  {url, masterKey, onTrouble}: {url: string; masterKey: Buffer; onTrouble: Trouble},
+  {url, secrets, onTrouble}: {url: string; secrets: Secrets; onTrouble: Trouble},
 ): Promise<Foundation> => {
   const pool = new Pool({
     connectionString: url,
@@ -59,12 +78,15 @@ export const openFoundation = async (
   }
   try {
     await makeSchema(pool, SCHEMA)
-    const [keys, opened] = await Promise.all([openKeyStore({pool, masterKey}), openLog(config, url, onTrouble)])
+    const [{keys, masterKey}, opened] = await Promise.all([
+      openKeys(pool, config, secrets),
+      openLog(config, url, onTrouble),
+    ])
     log = opened
     const personKeys = openPersonKeys({pool, wrappingKey: keys.wrappingKey})
     const codec = openCodec(personKeys)
     const logIdentity = await openHistory({log, codec, keyCheck: keys.check})
-    return {url, pool, keys, personKeys, log, logIdentity, codec, close}
+    return {url, masterKey, pool, keys, personKeys, log, logIdentity, codec, close}
   } catch (error) {
     await close().catch(() => {})
     throw error

@@ -56,3 +56,24 @@ export const openKeyStore = async ({pool, masterKey}: {pool: Pool; masterKey: Bu
     derive: (use) => mac(wrappingKey, 'derive', [use]).digest(),
   }
 }
+
+/** Wraps the keys anew, all or none. A server that runs goes on with the keys that it holds; they stay the same. */
+export const rewrapKeys = async (pool: Pool, from: Buffer, to: Buffer): Promise<void> => {
+  const client = await pool.connect()
+  try {
+    await client.query('BEGIN')
+    const {rows} = await client.query<{name: string; wrapped: Buffer}>(
+      'SELECT name, wrapped FROM keys.secrets FOR UPDATE',
+    )
+    for (const {name, wrapped} of rows) {
+      const secret = unseal(from, wrapped, name)
+      if (!secret) throw new WrongMasterKey()
+      await client.query('UPDATE keys.secrets SET wrapped = $2 WHERE name = $1', [name, seal(to, secret, name)])
+    }
+    await client.query('COMMIT')
+    client.release()
+  } catch (error) {
+    client.release(true)
+    throw error
+  }
+}

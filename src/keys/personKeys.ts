@@ -9,6 +9,8 @@ CREATE TABLE IF NOT EXISTS keys.people (
   person text PRIMARY KEY,
   wrapped bytea,
   erased_at timestamptz,
+  -- When the database's files were cleared of what the person had written.
+  scrubbed_at timestamptz,
   CHECK ((wrapped IS NULL) = (erased_at IS NOT NULL))
 );
 `

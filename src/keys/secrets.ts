@@ -1,16 +1,17 @@
 import {randomBytes} from 'node:crypto'
-import {chmod, link, mkdir, open, readFile, rm} from 'node:fs/promises'
+import {chmod, link, mkdir, open, readFile, rename, rm} from 'node:fs/promises'
 import {join} from 'node:path'
 import {z} from 'zod'
 import {type Config, ConfigError} from '../config.ts'
 
-/** `sessionSecret` signs cookies; `masterKey`, 32 bytes, wraps every other key. */
-export type Secrets = {sessionSecret: string; masterKey: Buffer}
+/**
+ * `sessionSecret` signs cookies; `masterKey`, 32 bytes, wraps every other key. `nextMasterKey`: a rotation that was cut off
+ * may have come as far as this one.
+ */
+export type Secrets = {sessionSecret: string; masterKey: Buffer; nextMasterKey: Buffer | null}
 
-const stored = z.object({
-  sessionSecret: z.string().min(32),
-  masterKey: z.base64().refine((key) => Buffer.from(key, 'base64').length === 32),
-})
+const key = z.base64().refine((text) => Buffer.from(text, 'base64').length === 32)
+const stored = z.object({sessionSecret: z.string().min(32), masterKey: key, nextMasterKey: key.optional()})
 
 const hasCode = (error: unknown, code: string): boolean =>
   error instanceof Error && 'code' in error && error.code === code
@@ -24,11 +25,35 @@ export const loadSecrets = async (
   config: Pick<Config, 'dataDir' | 'sessionSecret' | 'masterKey'>,
 ): Promise<Secrets> => {
   const {sessionSecret, masterKey} = config
-  const kept = sessionSecret !== null && masterKey !== null ? {sessionSecret, masterKey} : await keep(config.dataDir)
+  const kept: z.output<typeof stored> =
+    sessionSecret !== null && masterKey !== null ? {sessionSecret, masterKey} : await keep(config.dataDir)
+  const next = masterKey === null ? kept.nextMasterKey : undefined
   return {
     sessionSecret: sessionSecret ?? kept.sessionSecret,
     masterKey: Buffer.from(masterKey ?? kept.masterKey, 'base64'),
+    nextMasterKey: next === undefined ? null : Buffer.from(next, 'base64'),
   }
+}
+
+/** Before a rotation: the new key is kept beside the old one, so that neither is lost wherever it is cut off. */
+export const keepNextMasterKey = (dataDir: string, next: Buffer): Promise<void> =>
+  change(dataDir, (kept) => ({...kept, nextMasterKey: next.toString('base64')}))
+
+/** After a rotation: the new key is the key. */
+export const settleMasterKey = (dataDir: string): Promise<void> =>
+  change(dataDir, ({nextMasterKey, ...kept}) => ({...kept, masterKey: nextMasterKey ?? kept.masterKey}))
+
+const change = async (
+  dataDir: string,
+  to: (kept: z.output<typeof stored>) => z.output<typeof stored>,
+): Promise<void> => {
+  const file = join(dataDir, 'secrets.json')
+  const kept = await read(file)
+  if (!kept) throw new ConfigError(`DATA_DIR holds no ${file}`)
+  const temporary = `${file}.${randomBytes(8).toString('hex')}`
+  await writeDurably(temporary, `${JSON.stringify(to(kept), null, 2)}\n`)
+  await rename(temporary, file)
+  await syncFolder(dataDir)
 }
 
 const keep = async (dataDir: string): Promise<z.output<typeof stored>> => {

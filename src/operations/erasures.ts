@@ -1,4 +1,6 @@
 import {randomUUID} from 'node:crypto'
+import {readdir, rm} from 'node:fs/promises'
+import {join} from 'node:path'
 import {setTimeout as pause} from 'node:timers/promises'
 import type {Pool} from 'pg'
 import type {Logger} from 'pino'
@@ -12,9 +14,12 @@ import {roomMembers} from '../projections/roomMembers.ts'
 import {listDeadAttempts} from '../projections/users.ts'
 import {userStream} from '../streams/streams.ts'
 import type {Uploads} from '../uploads/uploads.ts'
+import {isScrubDue, scrub} from './scrub.ts'
 
 const EVERY_MS = 60 * 60_000
 const REACH_MS = 10_000
+/** A scrub rewrites tables, so the server gathers erasures for it; within a day it must have been. */
+const SCRUB_AFTER_HOURS = 12
 
 /** What an erasure needs, of a server or of the command line. */
 export const openErasure = ({
@@ -25,7 +30,8 @@ export const openErasure = ({
   execute,
   applied,
   uploads,
-}: Foundation & Pick<Feed, 'execute' | 'applied'> & {uploads: Uploads | null}): Erasure => ({
+  mailDir,
+}: Foundation & Pick<Feed, 'execute' | 'applied'> & {uploads: Uploads | null; mailDir: string | null}): Erasure => ({
   execute,
   personKeys,
   roomsOf: async (userId, identity) => {
@@ -45,6 +51,13 @@ export const openErasure = ({
   },
   deleteMails: async (userId) => {
     await pool.query('DELETE FROM state.mails WHERE stream = $1', [userStream(userId)])
+    if (mailDir === null) return
+    const events = new Set<string>()
+    for await (const {id} of log.readStream(userStream(userId))) events.add(id)
+    // A mail's file bears the id of the event that it was sent for.
+    for (const file of await readdir(mailDir).catch(() => [])) {
+      if (events.has(file.slice(-40, -4))) await rm(join(mailDir, file), {force: true})
+    }
   },
 })
 
@@ -60,22 +73,30 @@ export const finishErasures = async (pool: Pool, erasure: Erasure): Promise<void
 
 /** Does so once when the read tables can be read, and each hour from then on. */
 export const keepErasing = ({
+  url,
   pool,
   erasure,
   isReady,
   logger,
 }: {
+  url: string
   pool: Pool
   erasure: Erasure
   isReady: () => boolean
   logger: Logger
 }): {stop(): Promise<void>} => {
   const stopped = new AbortController()
+  const once = async () => {
+    await finishErasures(pool, erasure)
+    if (!(await isScrubDue(pool, SCRUB_AFTER_HOURS))) return
+    const {people, left} = await scrub(url, pool)
+    logger.info({people, left}, 'the files of the database were cleared of who was erased')
+  }
   const run = async () => {
     while (!stopped.signal.aborted) {
       const ready = isReady()
       try {
-        if (ready) await finishErasures(pool, erasure)
+        if (ready) await once()
       } catch (error) {
         logger.warn({error: String(error)}, 'an erasure could not be finished: it is tried again')
       }

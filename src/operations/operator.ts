@@ -11,7 +11,7 @@ export class WrongUsage extends Error {
   override name = 'WrongUsage'
 }
 
-export type Operator = Foundation & {config: Config; masterKey: Buffer}
+export type Operator = Foundation & {config: Config}
 
 /** What a command tells: lines for people, or with `--json` one document. */
 export type Report = {json: unknown; text: string; failed?: boolean}
@@ -30,13 +30,13 @@ export const openDatabase = async (config: Config): Promise<{url: string; close(
 /** Opens database, keys and log, does the work, and closes them again, whatever came of it. */
 export const withOperator = async <T>(work: (operator: Operator) => Promise<T>): Promise<T> => {
   const config = readConfig(process.env)
-  const {masterKey} = await loadSecrets(config)
+  const secrets = await loadSecrets(config)
   const database = await openDatabase(config)
   try {
     const onTrouble = (what: string) => process.stderr.write(`${what}\n`)
-    const foundation = await openFoundation(config, {url: database.url, masterKey, onTrouble})
+    const foundation = await openFoundation(config, {url: database.url, secrets, onTrouble})
     try {
-      return await work({...foundation, config, masterKey})
+      return await work({...foundation, config})
     } finally {
       await foundation.close()
     }

@@ -1,11 +1,15 @@
 import {randomUUID} from 'node:crypto'
+import {setTimeout as pause} from 'node:timers/promises'
 import {Command} from 'commander'
 import {eraseUser} from '../commands/eraseUser.ts'
 import {isRefusal} from '../domain/event.ts'
 import type {UserId} from '../domain/user.ts'
+import {readGenerations} from '../projections/generations.ts'
+import {tables} from '../projections/tables.ts'
 import {openUploads} from '../uploads/uploads.ts'
 import {openErasure} from './erasures.ts'
-import {type Report, reports, WrongUsage, withFeed} from './operator.ts'
+import {type Operator, type Report, reports, WrongUsage, withFeed} from './operator.ts'
+import {scrub} from './scrub.ts'
 
 export const usersCommands = (): Command => {
   const users = new Command('users').description('people')
@@ -22,9 +26,32 @@ const eraseOne = (id: string): Promise<Report> => {
     throw new WrongUsage(`${id} is not the id of a person: an id is like email_k3v2mmq7y5d4c6b2a7zj3h5w2e`)
   }
   return withFeed(async (operator) => {
-    const erasure = openErasure({...operator, uploads: await openUploads(operator.config)})
+    const {mail} = operator.config
+    const erasure = openErasure({
+      ...operator,
+      uploads: await openUploads(operator.config),
+      mailDir: 'dir' in mail ? mail.dir : null,
+    })
     const erased = await eraseUser(erasure, id as UserId, {actor: null, correlationId: randomUUID()})
     if (isRefusal(erased)) return {json: {ok: false, id}, text: `Nobody has the id ${id}.`, failed: true}
-    return {json: {ok: true, id, position: erased.position.toString()}, text: `${id} is erased.`}
+    await untilErased(operator, erased.position)
+    const {left} = await scrub(operator.url, operator.pool)
+    const rest = left.map((statement) => `  ${statement}`).join('\n')
+    const text =
+      left.length === 0
+        ? `${id} is erased, and the files of the database are cleared.`
+        : `${id} is erased. This database user may not clear the files: have a superuser run\n${rest}`
+    return {json: {ok: true, id, position: erased.position.toString(), left}, text}
   })
+}
+
+/** Every generation of every table must have let go of the person before the files are cleared. */
+const untilErased = async ({pool}: Pick<Operator, 'pool'>, position: bigint): Promise<void> => {
+  const until = Date.now() + 30_000
+  for (;;) {
+    const generations = await readGenerations(pool, tables)
+    if (generations.every((one) => one.fault !== null || (one.position ?? -1n) >= position)) return
+    if (Date.now() > until) throw new Error('a read table is too far behind: the person is erased, but run this again')
+    await pause(50)
+  }
 }
