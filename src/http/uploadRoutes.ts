@@ -20,6 +20,8 @@ export const uploadRoutes = ({execute, uploads, uploadUrls, config}: Parts): Rou
     method: 'post',
     path: '/api/upload',
     summary: 'Takes a picture or a PDF, as multipart/form-data in the field "file"',
+    description:
+      'What it is is told by its content, not by its name. Pictures lose what tells where they were taken; those of more than 50 megapixels are refused.',
     auth: 'person',
     file: {field: 'file', types: MediaType.options, maxBytes: MAX_BYTES},
     answer: Ok.extend({url: z.string().describe('Where anybody can read the file, for the `attachments` of a post.')}),
@@ -41,6 +43,7 @@ export const uploadRoutes = ({execute, uploads, uploadUrls, config}: Parts): Rou
     method: 'get',
     path: `${UPLOADS_PATH}*key`,
     summary: 'An uploaded file, where uploads are kept on disk',
+    description: 'Its bytes never change, so it may be kept for ever. Ranges and conditions are answered.',
     auth: 'none',
     // The form of a key leaves no way to another file: no "..", no dotfile, no folder.
     params: z.object({
@@ -77,7 +80,8 @@ const sendUpload = (res: Response, dir: string, key: UploadKey): Promise<void> =
     }
     res.sendFile(key, {root: dir, headers}, (error?: Error & {status?: number; headers?: Record<string, string>}) => {
       if (!error || res.headersSent) return resolve()
-      if (error.status === undefined || error.status === 404 || error.status >= 500) return reject(error)
+      if (error.status === 404) return reject(new ApiError('NOT_FOUND'))
+      if (error.status === undefined || error.status >= 500) return reject(error)
       res.status(error.status).set(error.headers ?? {})
       resolve()
     })
