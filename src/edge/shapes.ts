@@ -6,7 +6,7 @@ const time = z.iso
   .datetime({precision: 3})
   .meta({json: {type: 'string', format: 'date-time', pattern: '^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}\\.\\d{3}Z$'}})
 
-const roomId = z.string().startsWith('r-').describe('The id of the room.')
+const roomId = z.string().regex(/^r-/).describe('The id of the room.')
 const userId = z
   .string()
   .regex(/^((email|discord|reddit)_[a-z2-7]{26}|bot_[a-z0-9_-]{1,32})$/)
@@ -24,7 +24,7 @@ export const UserShape = z
 
 export const PostShape = z
   .object({
-    id: z.string().startsWith('u-').describe('The id of the post.'),
+    id: z.string().regex(/^u-/).describe('The id of the post.'),
     author_id: userId,
     author_name: z.string().describe("The author's name at the time of writing."),
     title: z.string(),

@@ -5,7 +5,7 @@ import {isSomebody} from '../domain/user.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import {clientNetwork} from '../edge/limits.ts'
 import type {Parts} from '../edge/parts.ts'
-import {Ok} from '../edge/shapes.ts'
+import {Ok, UserShape} from '../edge/shapes.ts'
 import {comparePassword} from '../keys/password.ts'
 import {exportPerson} from '../operations/exportPerson.ts'
 import {userFold, userStream} from '../streams/streams.ts'
@@ -16,6 +16,22 @@ const FRESH_LOGIN_MS = 5 * 60_000
 /** Each export reads the whole log. */
 const EXPORTS_AT_ONCE = 2
 
+const Export = z.object({
+  user: UserShape,
+  events: z.array(
+    z.object({
+      id: z.uuid(),
+      type: z.string(),
+      stream: z.string(),
+      revision: z.int(),
+      position: z.string(),
+      time: z.string(),
+      command: z.string(),
+      data: z.looseObject({}),
+    }),
+  ),
+})
+
 export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, config, keys}: Parts): Route[] => {
   const exporting = new Set<string>()
   return [
@@ -24,8 +40,9 @@ export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, c
       method: 'get',
       path: '/api/me/export',
       summary: 'Everything that the log holds about oneself, streamed',
+      description: 'Reads the whole log, so only a few at a time: `BUSY` says when to come back.',
       auth: 'person',
-      answer: {types: ['application/json']},
+      answer: {types: ['application/json'], of: Export},
       errors: ['BUSY'],
       handle: async ({by, req, res}) => {
         if (exporting.has(by.userId) || exporting.size >= EXPORTS_AT_ONCE) throw new ApiError('BUSY', {}, 10)
@@ -54,6 +71,8 @@ export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, c
       method: 'delete',
       path: '/api/me',
       summary: 'Erases oneself: with the password, or within five minutes of signing in',
+      description:
+        "The key of the person's data is destroyed: nobody can read it any more, here or in a backup. It can not be undone. What others wrote stays.",
       auth: 'person',
       body: z.object({password: z.string().max(1_000).optional()}),
       answer: Ok,

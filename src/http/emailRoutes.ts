@@ -21,12 +21,15 @@ import {findOpenAttempts, users} from '../projections/users.ts'
 import {userFold, userStream} from '../streams/streams.ts'
 import {type Route, route} from './route.ts'
 
-const Address = z.string().transform((value, context) => {
-  const address = normaliseAddress(value)
-  if (address !== null) return address
-  context.addIssue({code: 'custom', message: 'must be an email address'})
-  return z.NEVER
-})
+const Address = z
+  .string()
+  .transform((value, context) => {
+    const address = normaliseAddress(value)
+    if (address !== null) return address
+    context.addIssue({code: 'custom', message: 'must be an email address'})
+    return z.NEVER
+  })
+  .meta({json: {type: 'string', format: 'email'}})
 const Message = Ok.extend({message: z.string()})
 const Redirect = Ok.extend({redirect: z.string()})
 const HOME = '/posts/?login=ok'
@@ -56,6 +59,8 @@ export const emailRoutes = ({
       method: 'post',
       path: '/api/email/register',
       summary: 'Registers an email address and mails a link to it',
+      description:
+        'Whoever takes the link from the mail confirms the address, and is signed in. An address that nobody has confirmed may be registered again; what counts is the attempt whose link is used. Counts against the limit of mails by IP, with `resendVerification` and `requestPasswordReset`. Without a username one is made up.',
       auth: 'session',
       body: z.object({email: Address, password: Password, username: Username.optional()}),
       answer: Message,
@@ -82,6 +87,8 @@ export const emailRoutes = ({
       method: 'get',
       path: '/api/email/verify',
       summary: 'The link in the mail: confirms the address and signs in',
+      description:
+        'Leads to `/posts/?login=ok`, or to `/?login=failed&reason=used`, `invalid` or `expired`. A token is good for 24 hours and one use; HEAD does not use it.',
       auth: 'session',
       query: z.object({token: z.string().catch('')}),
       answer: 'redirect',
@@ -110,10 +117,12 @@ export const emailRoutes = ({
       method: 'post',
       path: '/api/email/resend-verification',
       summary: 'Mails the link again',
+      description:
+        'The answer is the same whether or not the address is known. Counts against the limit of mails by IP.',
       auth: 'session',
       body: z.object({email: Address}),
       answer: Message,
-      errors: ['RATE_LIMITED'],
+      errors: ['RATE_LIMITED', 'BEHIND'],
       tables: [users],
       handle: async ({body: {email}, ip, req, requestId}) => {
         await limits.mails(clientNetwork(ip))
@@ -131,10 +140,12 @@ export const emailRoutes = ({
       method: 'post',
       path: '/api/email/forgot',
       summary: 'Mails a link that sets a new password',
+      description:
+        'The link leads to `/?reset=<token>`. The answer is the same whether or not the address is known. Counts against the limit of mails by IP.',
       auth: 'session',
       body: z.object({email: Address}),
       answer: Message,
-      errors: ['RATE_LIMITED'],
+      errors: ['RATE_LIMITED', 'BEHIND'],
       tables: [users],
       handle: async ({body: {email}, ip, req, requestId}) => {
         await limits.mails(clientNetwork(ip))
@@ -156,6 +167,7 @@ export const emailRoutes = ({
       method: 'post',
       path: '/api/email/reset',
       summary: 'Sets a new password with the token of the mail, and signs in',
+      description: 'Ends all other sessions of the person. Counts as a login attempt.',
       auth: 'session',
       body: z.object({token: z.string().max(1_000), password: Password}),
       answer: Redirect,
@@ -185,10 +197,12 @@ export const emailRoutes = ({
       method: 'post',
       path: '/api/email/login',
       summary: 'Signs in with email address and password',
+      description:
+        'A wrong password and an unknown address are the same `WRONG_CREDENTIALS`. `NOT_VERIFIED` comes with `resend: true`. Attempts are limited by account and by IP.',
       auth: 'session',
       body: z.object({email: storable.max(1_000), password: storable.max(1_000)}),
       answer: Redirect,
-      errors: ['WRONG_CREDENTIALS', 'NOT_VERIFIED', 'RATE_LIMITED'],
+      errors: ['WRONG_CREDENTIALS', 'NOT_VERIFIED', 'RATE_LIMITED', 'BEHIND'],
       tables: [users],
       handle: async ({body: {email, password}, ip, req, requestId}) => {
         const address = normaliseAddress(email)

@@ -6,12 +6,28 @@ import {type Route, route} from './route.ts'
 
 const CHECK_MS = 2_000
 
+const Readiness = z.object({
+  ok: z.boolean(),
+  log: z.object({ok: z.boolean(), position: z.string().nullable(), error: z.string().optional()}),
+  database: z.object({ok: z.boolean(), error: z.string().optional()}),
+  projections: z.record(
+    z.string(),
+    z.object({
+      ok: z.boolean(),
+      state: z.enum(['live', 'building']),
+      position: z.string().nullable(),
+      error: z.string().optional(),
+    }),
+  ),
+})
+
 export const healthRoutes = ({log, pool, applied, tail}: Parts): Route[] => [
   route({
     operationId: 'isAlive',
     method: 'get',
     path: '/healthz',
     summary: 'The process lives',
+    description: 'Says nothing of log and database: see `/readyz`.',
     auth: 'none',
     answer: Ok,
     handle: async () => ({body: {ok: true}}),
@@ -22,20 +38,8 @@ export const healthRoutes = ({log, pool, applied, tail}: Parts): Route[] => [
     path: '/readyz',
     summary: 'Log, database and read tables can be used; else what can not, and why',
     auth: 'none',
-    answer: z.object({
-      ok: z.boolean(),
-      log: z.object({ok: z.boolean(), position: z.string().nullable(), error: z.string().optional()}),
-      database: z.object({ok: z.boolean(), error: z.string().optional()}),
-      projections: z.record(
-        z.string(),
-        z.object({
-          ok: z.boolean(),
-          state: z.enum(['live', 'building']),
-          position: z.string().nullable(),
-          error: z.string().optional(),
-        }),
-      ),
-    }),
+    answer: Readiness,
+    also: {503: Readiness},
     handle: async ({res}) => {
       const [head, database] = await Promise.all([
         check(async () => (await log.head())?.toString() ?? null),

@@ -25,10 +25,15 @@ export const messageRoutes = (parts: Parts): Route[] => {
       method: 'get',
       path: '/api/rooms/:roomId/messages',
       summary: 'Messages of the room, oldest first: the newest, those before a seq, or those since one',
+      description: '`before` and `since` are a `seq`, exclusive, and not to be combined; -1 is the beginning.',
       auth: 'person',
       params,
       query: z
-        .object({limit: count(1, 200).default(50), before: seq.optional(), since: seq.optional()})
+        .object({
+          limit: count(1, 200).default(50).describe('How many at most.'),
+          before: seq.optional().describe('The newest ones before this `seq`.'),
+          since: seq.optional().describe('The oldest ones after this `seq`.'),
+        })
         .refine(({before, since}) => before === undefined || since === undefined, {
           path: ['since'],
           message: 'can not be combined with before',
@@ -46,9 +51,14 @@ export const messageRoutes = (parts: Parts): Route[] => {
       method: 'post',
       path: '/api/rooms/:roomId/messages',
       summary: 'Sends a message without a socket',
+      description:
+        'The same `nonce` by the same sender in the same room is the same message, also after a day, and whether it came by HTTP or a socket.',
       auth: 'person',
       params,
-      body: z.object({content: MessageContent, nonce: Nonce.optional()}),
+      body: z.object({
+        content: MessageContent,
+        nonce: Nonce.optional().describe('Of the sender: the same one again is the same message.'),
+      }),
       answer: Ok.extend({message: MessageShape}),
       errors: ['NOT_A_MEMBER', 'NOT_FOUND', 'IDEMPOTENCY_KEY_REUSED'],
       repeatable: true,

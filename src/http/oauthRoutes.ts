@@ -53,6 +53,7 @@ const routesFor = (
       method: 'get',
       path: `${path}/login`,
       summary: `Begins a login with ${name}`,
+      description: `Leads to ${name}, where the person agrees. HEAD does nothing.`,
       auth: 'session',
       answer: 'redirect',
       errors: ['LOGIN_NOT_CONFIGURED'],
@@ -67,6 +68,8 @@ const routesFor = (
       method: 'get',
       path: `${path}/callback`,
       summary: `Where ${name} sends the browser back to: signs in`,
+      description:
+        'Leads to `/?login=ok`, or to `/?login=failed&reason=denied`, `state` or `provider`. HEAD does nothing.',
       auth: 'session',
       query: Callback,
       answer: 'redirect',

@@ -96,7 +96,7 @@ export const errorsOf = (route: Route): Code[] => {
     method !== 'get' && 'RATE_LIMITED',
     'INTERNAL',
     isWrite(route) && 'BUSY',
-    (isRead(route) || auth === 'person' || errors.includes('NOT_VERIFIED')) && 'BEHIND',
+    (isRead(route) || auth === 'person') && 'BEHIND',
     touchesDatabase && 'UNAVAILABLE',
   ]
   const order = Object.keys(ERRORS) as Code[]

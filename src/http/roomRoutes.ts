@@ -39,10 +39,12 @@ export const roomRoutes = (parts: Parts): Route[] => {
       method: 'get',
       path: '/api/rooms',
       summary: 'The rooms I am in and my invitations; with visibility=open the rooms anybody may join',
+      description:
+        'Newest first; to a bot every room. Of rooms that one is not in, `lastMessage` and `readSeq` are null.',
       auth: 'person',
       query: z.object({
-        visibility: z.literal('open', 'must be open').optional(),
-        limit: count(1, PAGE).default(PAGE),
+        visibility: z.literal('open', 'must be open').optional().describe('Rooms that anybody may join.'),
+        limit: count(1, PAGE).default(PAGE).describe('How many rooms a page.'),
         cursor: cursor.optional(),
       }),
       answer: Ok.extend({rooms: z.array(RoomShape), invitations: z.array(InvitationShape)}),
@@ -74,6 +76,7 @@ export const roomRoutes = (parts: Parts): Route[] => {
       method: 'post',
       path: '/api/rooms',
       summary: 'Creates a room; its creator becomes a member',
+      description: 'An `invite` room is joined by invitation only, an `open` one by anybody.',
       auth: 'person',
       body: z.object({name: RoomName, visibility: Visibility.default('invite')}),
       answer: Ok.extend({room: RoomShape}),
@@ -103,9 +106,13 @@ export const roomRoutes = (parts: Parts): Route[] => {
       method: 'get',
       path: '/api/rooms/:roomId',
       summary: 'The room, its members and its newest messages',
+      description: 'The newest 50 messages, oldest first; members by when they joined, in pages.',
       auth: 'person',
       params,
-      query: z.object({limit: count(1, PAGE).default(PAGE), cursor: cursor.optional()}),
+      query: z.object({
+        limit: count(1, PAGE).default(PAGE).describe('How many members a page.'),
+        cursor: cursor.optional(),
+      }),
       answer: Ok.extend({room: RoomShape, members: z.array(MemberShape), messages: z.array(MessageShape)}),
       errors: ['NOT_A_MEMBER', 'NOT_FOUND'],
       tables: [rooms, roomMembers, messages],
@@ -139,6 +146,7 @@ export const roomRoutes = (parts: Parts): Route[] => {
       method: 'post',
       path: '/api/rooms/:roomId/join',
       summary: 'Joins an open room, or one that one is invited to',
+      description: 'Joining uses the invitation up. To join a room that one is in changes nothing and is no error.',
       auth: 'person',
       params,
       answer: Ok,
@@ -155,6 +163,7 @@ export const roomRoutes = (parts: Parts): Route[] => {
       method: 'post',
       path: '/api/rooms/:roomId/leave',
       summary: 'Leaves the room; for an invited person: declines',
+      description: 'The last member may leave, too.',
       auth: 'person',
       params,
       answer: Ok,
@@ -171,9 +180,17 @@ export const roomRoutes = (parts: Parts): Route[] => {
       method: 'post',
       path: '/api/rooms/:roomId/invite',
       summary: 'Invites by user id, address, Discord or Reddit id, whether or not anybody is known by it',
+      description:
+        'The answer is the same whether or not anybody is known by it: an invitation waits for whoever signs in with that address or account.',
       auth: 'person',
       params,
-      body: z.object({userId: storable.max(320, 'must have at most 320 characters')}),
+      body: z.object({
+        userId: storable
+          .max(320, 'must have at most 320 characters')
+          .describe(
+            'A user id; or an address, with or without `email_`; or a Discord or Reddit id, with or without the name before it.',
+          ),
+      }),
       answer: Ok,
       errors: ['NOT_A_MEMBER', 'NOT_FOUND', 'TOO_MANY_INVITATIONS'],
       tables: [roomInvitations],

@@ -7,6 +7,7 @@ import {type Socket as ClientSocket, io} from 'socket.io-client'
 import {onTestFinished} from 'vitest'
 import {openApp} from '../../src/app.ts'
 import {readConfig} from '../../src/config.ts'
+import {checkAnswer, checkCallback, checkReceived, watchAnswers} from './conformance.ts'
 import {createDatabase} from './database.ts'
 import {eventually} from './eventually.ts'
 
@@ -56,9 +57,10 @@ export const startServer = async (
   const logger = pino({level: full.LOG_LEVEL!}, {write: (line: string) => void logged.push(line)})
   const app = openApp(readConfig(full), {logger, onFatal: (reason) => logged.push(`fatal: ${reason}`)})
   const {port} = await app.start()
+  const unwatch = watchAnswers(port)
   let stopping: Promise<void> | null = null
   const stop = () => {
-    stopping ??= app.stop()
+    stopping ??= app.stop().finally(unwatch)
     return stopping
   }
   if (!shared) onTestFinished(stop)
@@ -121,6 +123,13 @@ export const visit = (url: string, cookies = new Map<string, string>()): Visitor
     try {
       parsed = JSON.parse(text)
     } catch {}
+    checkAnswer(url, {
+      method,
+      path: new URL(path, url).pathname,
+      status: response.status,
+      header: (name) => response.headers.get(name),
+      body: text,
+    })
     return {status: response.status, body: parsed, text, headers: response.headers}
   }
   return {
@@ -174,12 +183,19 @@ export const connect = async (
   }) as TestSocket
   onTestFinished(() => void socket.disconnect())
   socket.received = []
-  socket.onAny((name: string, ...args: unknown[]) => socket.received.push({name, args}))
+  socket.onAny((name: string, ...args: unknown[]) => {
+    socket.received.push({name, args})
+    checkReceived(name, args)
+  })
   socket.messages = () =>
     socket.received.filter(({name}) => name === 'message').map(({args}) => args[0]) as ReturnType<
       TestSocket['messages']
     >
-  socket.ask = (event, ...args) => socket.timeout(10_000).emitWithAck(event, ...args)
+  socket.ask = async (event, ...args) => {
+    const answer = await socket.timeout(10_000).emitWithAck(event, ...args)
+    checkCallback(event, answer)
+    return answer
+  }
   await new Promise<void>((resolve, reject) => {
     socket.on('connect', resolve)
     socket.on('connect_error', reject)

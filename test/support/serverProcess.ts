@@ -2,6 +2,7 @@ import {type ChildProcess, spawn} from 'node:child_process'
 import {readdir, readFile} from 'node:fs/promises'
 import {join} from 'node:path'
 import {fileURLToPath} from 'node:url'
+import {watchProcess} from './conformance.ts'
 import {eventually} from './eventually.ts'
 import {BOT_TOKEN, linkIn, type TestServer} from './server.ts'
 
@@ -72,9 +73,11 @@ export const spawnServer = async (dataDir: string, options: SpawnOptions = {}): 
     process.kill(group ? -pid : pid, signal)
     return {...(await ended), ms: performance.now() - began}
   }
+  const url = `http://127.0.0.1:${port}`
+  watchProcess(url)
   return {
     pid,
-    url: `http://127.0.0.1:${port}`,
+    url,
     databaseUrl: env.DATABASE_URL ?? '',
     dataDir,
     logged: [],
