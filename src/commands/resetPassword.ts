@@ -6,10 +6,15 @@ import type {CommandContext, Execute} from './execute.ts'
 
 /**
  * The link in the mail, with a new password. It proves the address, so it claims the identity where nobody has yet; that
- * comes first, and a crash before the password is set is completed by the same link.
+ * comes first, and a crash before the password is set is completed by the same link. Whoever was signed in no longer is:
+ * their sessions end before, so that a crash leaves none, and again after, for who signed in meanwhile.
  */
 export const resetPassword = async (
-  {execute, hashPassword}: {execute: Execute; hashPassword: () => Promise<string>},
+  {
+    execute,
+    hashPassword,
+    endSessions,
+  }: {execute: Execute; hashPassword: () => Promise<string>; endSessions: (userId: UserId) => Promise<void>},
   {userId, tokenHash, now}: {userId: UserId; tokenHash: string; now: Date},
   context: Omit<CommandContext, 'name' | 'actor'>,
 ): Promise<{userId: UserId; position: bigint} | Refusal> => {
@@ -26,7 +31,9 @@ export const resetPassword = async (
     decideClaim(state, user.identity, userId),
   )
   if (isRefusal(claimed)) return claimed
+  await endSessions(userId)
   const changed = await execute.execute(stream, userFold, as, (state) => decideReset(state, {...by, passwordHash}))
   if (isRefusal(changed)) return changed
+  await endSessions(userId)
   return {userId, position: changed.position!}
 }

@@ -181,12 +181,15 @@ export const emailRoutes = ({
         if (isSomebody(user)) await limits.logins(`account ${user.identity}`)
         const context = {correlationId: requestId}
         const reset = await resetPassword(
-          {execute, hashPassword: () => hashPassword(body.password, config.bcryptCost)},
+          {
+            execute,
+            hashPassword: () => hashPassword(body.password, config.bcryptCost),
+            endSessions: sessions.signOutEverywhere,
+          },
           {userId: token.userId, tokenHash: token.hash, now: new Date()},
           context,
         )
         if (isRefusal(reset)) throw refused(reset)
-        await sessions.signOutEverywhere(token.userId)
         const {position} = await signIn(execute, token.userId, 'reset', {...context, name: 'resetPassword'})
         await sessions.signIn(req, token.userId)
         return {body: {ok: true, redirect: HOME}, position}

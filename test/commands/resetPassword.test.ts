@@ -23,13 +23,17 @@ const changed = (userId: UserId, tokenHash: string): UserEvent => ({
 describe('resetPassword', () => {
   overEachLog((here) => {
     let hashed = 0
+    /** The log's head at each time that the sessions were ended. */
+    let ended: (bigint | null)[] = []
     const reset = (userId: UserId, tokenHash: string, node = here.node) => {
       hashed = 0
+      ended = []
       const hashPassword = async () => {
         hashed++
         return 'new hash'
       }
-      return resetPassword({execute: node.execute, hashPassword}, {userId, tokenHash, now}, context)
+      const endSessions = async () => void ended.push(await here.place.log.head())
+      return resetPassword({execute: node.execute, hashPassword, endSessions}, {userId, tokenHash, now}, context)
     }
 
     it('sets the password of whoever owns the address', async () => {
@@ -48,6 +52,16 @@ describe('resetPassword', () => {
       await here.place.given(attempted(userId, identity, {passwordHash: null}), requested(userId, 'reset'))
       expect(await reset(userId, 'reset')).toMatchObject({userId})
       expect(await here.place.happened()).toEqual([claimed(identity, userId), changed(userId, 'reset')])
+    })
+
+    it('ends the sessions of the person before the password changes, and after', async () => {
+      const {userId, identity} = newPerson()
+      await here.place.given(attempted(userId, identity), claimed(identity, userId), requested(userId, 'reset'))
+      const before = await here.place.log.head()
+      await reset(userId, 'reset')
+      expect(ended).toEqual([before, await here.place.log.head()])
+      await reset(userId, 'reset')
+      expect(ended).toEqual([])
     })
 
     it('completes by the same link what a crash cut off after the claim', async () => {
