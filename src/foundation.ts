@@ -14,7 +14,15 @@ import {MAIL_QUEUE_DDL} from './mail/mailQueue.ts'
 import {GENERATIONS_DDL} from './projections/generations.ts'
 import {SIGNED_OUT_DDL} from './realtime/signedOut.ts'
 
-const SCHEMA = [SESSIONS_DDL, SIGNED_OUT_DDL, LIMITS_DDL, MAIL_QUEUE_DDL, KEYS_DDL, PERSON_KEYS_DDL, GENERATIONS_DDL]
+export const SCHEMA = [
+  SESSIONS_DDL,
+  SIGNED_OUT_DDL,
+  LIMITS_DDL,
+  MAIL_QUEUE_DDL,
+  KEYS_DDL,
+  PERSON_KEYS_DDL,
+  GENERATIONS_DDL,
+]
 
 export type Foundation = {
   url: string

@@ -15,15 +15,18 @@ export type LogRecord = NewRecord & {stream: string; revision: number; position:
 export type ExpectedRevision = 'none' | number
 
 /**
- * `conflict`: the stream is elsewhere than expected, nothing was written. `tooLarge`: one event's data and metadata are
- * more than {@link MAX_EVENT_BYTES}, nothing was written.
+ * `conflict`: the stream is elsewhere than expected, nothing was written. `tooLarge`: the data and metadata of all the
+ * append's events together are more than {@link MAX_EVENT_BYTES} of JSON, nothing was written.
  */
 export type AppendResult =
   | {ok: true; revision: number; position: bigint}
   | {ok: false; reason: 'conflict'}
   | {ok: false; reason: 'tooLarge'}
 
-/** EventStoreDB 23.10 accepts 1,048,576 bytes of data in one event and not one more (measured); both adapters refuse alike. */
+/**
+ * EventStoreDB 23.10 accepts 1,048,576 bytes of data in one append, however many its events, and not one more (measured;
+ * metadata it does not count, which looks like a mistake of its own); both adapters refuse alike.
+ */
 export const MAX_EVENT_BYTES = 1_048_576
 
 /** The log can't be reached, or did not answer in time. An append that ends so may or may not have been stored. */

@@ -6,19 +6,26 @@ import type {ExpectedRevision} from './eventLog.ts'
 export type WireEvent = {id: string; type: string; data: Uint8Array; metadata: Uint8Array}
 
 /**
- * What to read. A position of $all is inclusive forwards, exclusive backwards, and exclusive for a subscription, which
- * yields the events of all streams that begin with the prefix and does not end.
+ * What to read: a stream; $all, whole or only the streams that begin with a prefix; or a subscription to such streams. A
+ * position of $all is inclusive forwards, exclusive backwards, and exclusive for a subscription, which does not end.
  */
 export type Reading =
   | {stream: string; from: number | 'end'; backwards: boolean; count: number}
-  | {all: Position; backwards: boolean; count: number}
+  | {all: Position; prefix: string | null; backwards: boolean; count: number}
   | {all: Position; prefix: string}
 type Position = 'start' | 'end' | bigint
 
-/** The flow of answers of one reading: what `pause` holds back stays with the server. */
-export type Flow = {pause(): void; resume(): void; cancel(): void}
+/** The flow of answers of one reading. */
+export type Flow = {
+  /** What it holds back stays with the server. */
+  pause(): void
+  resume(): void
+  cancel(): void
+  /** False once the client has gone to another node, or to the same one anew, for what it is asked next. */
+  isCurrent(): Promise<boolean>
+}
 
-/** Both reject with the client's or gRPC's error, whatever happened; `deadline` is a time in ms since 1970. */
+/** `deadline` is a time in ms since 1970. A call that fails for whatever reason rejects; {@link errorName} may name it. */
 export type Calls = {
   append(stream: string, events: WireEvent[], expected: ExpectedRevision, deadline: number): Promise<AppendResp>
   read(
@@ -42,7 +49,7 @@ type ClientParts = {
     base: {requiresLeader: boolean},
     options: {deadline: number},
   ): [NonNullable<Parameters<StreamsClient['read']>[1]>, {deadline: number}]
-  getChannel(): Promise<{close(): void}>
+  getChannel(): Promise<ReturnType<StreamsClient['getChannel']>>
 }
 
 /** Calls to an EventStoreDB through `@eventstore/db-client`, which is loaded here and not before. Does not connect yet. */
@@ -89,9 +96,10 @@ export const openCalls = async (url: string): Promise<Calls> => {
     return from === 'end' ? options.setEnd(empty()) : options.setRevision(String(from))
   }
 
+  // Not as a list of prefixes: 23.10 compares those by the rules of a language, skips `p.\u0301x` and takes `p\u00ad.x`.
   const streamsWith = (prefix: string) =>
     new messages.ReadReq.Options.FilterOptions()
-      .setStreamIdentifier(new messages.ReadReq.Options.FilterOptions.Expression().setPrefixList([prefix]))
+      .setStreamIdentifier(new messages.ReadReq.Options.FilterOptions.Expression().setRegex(`^${escaped(prefix)}`))
       .setMax(1_000)
       .setCheckpointintervalmultiplier(1_000)
 
@@ -102,72 +110,93 @@ export const openCalls = async (url: string): Promise<Calls> => {
       .setControlOption(new messages.ReadReq.Options.ControlOption().setCompatibility(1))
     if ('stream' in reading) options.setStream(streamFrom(reading.stream, reading.from))
     else options.setAll(allFrom(reading.all))
-    if ('prefix' in reading) {
-      options.setSubscription(new messages.ReadReq.Options.SubscriptionOptions()).setFilter(streamsWith(reading.prefix))
-    } else {
-      options
-        .setCount(String(reading.count))
-        .setReadDirection(reading.backwards ? 1 : 0)
-        .setNoFilter(empty())
-    }
+    if ('prefix' in reading && reading.prefix !== null) options.setFilter(streamsWith(reading.prefix))
+    else options.setNoFilter(empty())
+    if ('count' in reading) options.setCount(String(reading.count)).setReadDirection(reading.backwards ? 1 : 0)
+    else options.setSubscription(new messages.ReadReq.Options.SubscriptionOptions())
     return new messages.ReadReq().setOptions(options)
   }
 
+  const execute = <T>(
+    name: string,
+    call: (streams: StreamsClient, resolve: (value: T) => void, reject: (error: unknown) => void) => void,
+  ): Promise<T> =>
+    client.execute(services.StreamsClient, name, (streams) =>
+      new Promise<T>((resolve, reject) => call(streams, resolve, reject)).catch((error) => {
+        throw told(error)
+      }),
+    )
+
   return {
     append: (stream, events, expected, deadline) =>
-      client.execute(
-        services.StreamsClient,
-        'append',
-        (streams) =>
-          new Promise((resolve, reject) => {
-            const call = streams.append(...withDeadline(deadline), (error, answer) => {
-              if (error) reject(elsewhere(error))
-              else resolve(answer)
-            })
-            call.on('error', reject)
-            call.write(appendHeader(stream, expected))
-            for (const event of events) call.write(proposed(event))
-            call.end()
-          }),
-      ),
+      execute('append', (streams, resolve, reject) => {
+        const call = streams.append(...withDeadline(deadline), (error, answer) => {
+          if (error) reject(error)
+          else resolve(answer)
+        })
+        call.on('error', reject)
+        call.write(appendHeader(stream, expected))
+        for (const event of events) call.write(proposed(event))
+        call.end()
+      }),
 
     read: (reading, deadline, heed, signal) =>
-      client.execute(
-        services.StreamsClient,
-        'read',
-        (streams) =>
-          new Promise((resolve, reject) => {
-            signal?.throwIfAborted()
-            const call = streams.read(readRequest(reading), ...withDeadline(deadline))
-            const cancel = () => call.cancel()
-            const done = (error?: Error) => {
-              signal?.removeEventListener('abort', cancel)
-              if (error) reject(elsewhere(error))
-              else resolve()
-            }
-            signal?.addEventListener('abort', cancel, {once: true})
-            call.on('end', done)
-            call.on('error', done)
-            call.on('data', (answer: ReadResp) => {
-              try {
-                heed(answer, call)
-              } catch (error) {
-                reject(error)
-                call.cancel()
-              }
-            })
-          }),
-      ),
+      execute('read', (streams, resolve, reject) => {
+        signal?.throwIfAborted()
+        const call = streams.read(readRequest(reading), ...withDeadline(deadline))
+        const flow: Flow = {
+          pause: () => call.pause(),
+          resume: () => call.resume(),
+          cancel: () => call.cancel(),
+          isCurrent: async () => streams.getChannel() === (await client.getChannel()),
+        }
+        signal?.addEventListener('abort', flow.cancel, {once: true})
+        call.on('end', resolve)
+        call.on('error', reject)
+        call.on('data', (answer: ReadResp) => {
+          try {
+            heed(answer, flow)
+          } catch (error) {
+            reject(error)
+            flow.cancel()
+          }
+        })
+      }),
 
     close: async () => (await client.getChannel()).close(),
   }
 }
 
+/** As a pattern of .NET. */
+const escaped = (text: string): string =>
+  text.replace(/[^A-Za-z0-9]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
+const CANCELLED = 1
 const DEADLINE_EXCEEDED = 4
 const UNAVAILABLE = 14
 
-/** The client looks for another node only after UNAVAILABLE; a node that is silent, or that knows of no leader, is as useless. */
-const elsewhere = (error: Error & {code?: unknown}): Error =>
-  error.code === DEADLINE_EXCEEDED || error.message.includes('No leader info')
-    ? Object.assign(error, {code: UNAVAILABLE})
-    : error
+type GrpcError = Error & {code?: unknown; details?: unknown; metadata?: {get(key: string): unknown[]}}
+
+/**
+ * What the client is told of a failure: to follow a leader, to look for a node again, or nothing that it would act on. It
+ * looks only after UNAVAILABLE, but a node that is silent, or that knows of no leader, is as useless; and it ends the
+ * process by an unhandled rejection at an error that lacks the metadata it expects. The failure itself is the cause.
+ */
+const told = (error: GrpcError): Error => {
+  const [host] = error.metadata?.get('leader-endpoint-host') ?? []
+  const [port] = error.metadata?.get('leader-endpoint-port') ?? []
+  if (errorName(error) === 'not-leader' && host && Number(port) > 0 && Number(port) < 65_536) return error
+  const useless =
+    error.code === UNAVAILABLE ||
+    error.code === DEADLINE_EXCEEDED ||
+    (error.code === CANCELLED && error.details !== 'Cancelled on client') ||
+    error.message.includes('No leader info')
+  const plain = new Error(error.message, {cause: error})
+  return useless ? Object.assign(plain, {code: UNAVAILABLE, details: ''}) : plain
+}
+
+/** EventStoreDB's own name of an error that a call was rejected with, like `maximum-append-size-exceeded`. */
+export const errorName = (error: unknown): string | undefined => {
+  const {metadata, cause} = error as GrpcError
+  return metadata ? metadata.get('exception')[0]?.toString() : cause ? errorName(cause) : undefined
+}

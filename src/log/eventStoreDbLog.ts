@@ -10,7 +10,7 @@ import {
   LogUnavailable,
   MAX_EVENT_BYTES,
 } from './eventLog.ts'
-import {type Flow, openCalls, type Reading, type WireEvent} from './eventStoreDbCalls.ts'
+import {errorName, type Flow, openCalls, type Reading, type WireEvent} from './eventStoreDbCalls.ts'
 import {wakeable} from './wakeable.ts'
 
 const PAGE_EVENTS = 512
@@ -18,7 +18,7 @@ const PAGE_BYTES = 4 * 1024 * 1024
 
 /** A stored event, its JSON not parsed yet. `stream` bears its prefix. */
 type Stored = WireEvent & {stream: string; revision: number; position: bigint}
-type PageReading = Exclude<Reading, {prefix: string}>
+type PageReading = Extract<Reading, {count: number}>
 type Page = {events: Stored[]; more: boolean}
 
 /**
@@ -39,13 +39,13 @@ export const openEventStoreDbLog = async ({
   const settle = async <T>(
     what: string,
     attempt: (deadline: number) => Promise<T>,
-    signal = closing.signal,
+    {signal = closing.signal, patient = false} = {},
   ): Promise<T> => {
     const deadline = Date.now() + timeoutMs
     for (let failures = 0; ; failures++) {
       try {
         signal.throwIfAborted()
-        return await inTime(attempt(deadline), deadline - Date.now(), signal)
+        return await (patient ? attempt(deadline) : inTime(attempt(deadline), deadline - Date.now(), signal))
       } catch (error) {
         const pauseMs = backoff(failures)
         if (signal.aborted || Date.now() + pauseMs >= deadline) {
@@ -53,6 +53,23 @@ export const openEventStoreDbLog = async ({
         }
         await pause(pauseMs, undefined, {signal}).catch(() => {})
       }
+    }
+  }
+
+  /** Waits for what may take long, like passing over others' events, as long as the leader answers and `check` passes. */
+  const whileLed = async <T>(work: Promise<T>, signal: AbortSignal, check = async () => {}): Promise<T> => {
+    const patience = timeoutMs / 2
+    for (;;) {
+      const done = work.then((value) => ({value}))
+      const result = await inTime(done, patience, signal).catch((error) => {
+        if (error instanceof Silence) return null
+        throw error
+      })
+      if (result) return result.value
+      const newest: PageReading = {all: 'end', prefix: null, backwards: true, count: 1}
+      const answered = calls.read(newest, Date.now() + patience, () => {})
+      await inTime(answered, patience, signal)
+      await check()
     }
   }
 
@@ -66,19 +83,24 @@ export const openEventStoreDbLog = async ({
   })
 
   /** Up to `count` events, or fewer once they are PAGE_BYTES. `more`: it ended because of either. */
-  const readPage = async (reading: PageReading, deadline: number): Promise<Page> => {
+  const readPage = async (reading: PageReading, deadline: number, signal?: AbortSignal): Promise<Page> => {
     const events: Stored[] = []
     let bytes = 0
     let whole = !('stream' in reading)
     try {
-      await calls.read(reading, deadline, (answer, flow) => {
-        whole ||= answer.hasStreamNotFound() || answer.hasLastStreamPosition()
-        const event = storedIn(answer)
-        if (!event || bytes >= PAGE_BYTES) return
-        events.push(event)
-        bytes += sizeOf(event)
-        if (bytes >= PAGE_BYTES) flow.cancel()
-      })
+      await calls.read(
+        reading,
+        deadline,
+        (answer, flow) => {
+          whole ||= answer.hasStreamNotFound() || answer.hasLastStreamPosition()
+          const event = storedIn(answer)
+          if (!event || bytes >= PAGE_BYTES) return
+          events.push(event)
+          bytes += sizeOf(event)
+          if (bytes >= PAGE_BYTES) flow.cancel()
+        },
+        signal,
+      )
     } catch (error) {
       if (bytes < PAGE_BYTES) throw error
     }
@@ -86,6 +108,22 @@ export const openEventStoreDbLog = async ({
     if (!whole && !more) throw new Error('the answer ended before the stream did')
     return {events, more}
   }
+
+  /** A page of ours, however many events of others lie between. */
+  const readOurs = (what: string, reading: {all: 'start' | 'end' | bigint; backwards: boolean; count: number}) =>
+    settle(
+      what,
+      async () => {
+        const stop = new AbortController()
+        const page = readPage({...reading, prefix}, Number.POSITIVE_INFINITY, stop.signal)
+        try {
+          return await whileLed(page, closing.signal)
+        } finally {
+          stop.abort()
+        }
+      },
+      {patient: true},
+    )
 
   /** Live events after a position, from one subscription, which ends by its first trouble. */
   async function* follow(after: bigint | null, signal: AbortSignal): AsyncGenerator<Stored[]> {
@@ -104,7 +142,7 @@ export const openEventStoreDbLog = async ({
     const heed = (answer: ReadResp, answers: Flow) => {
       flow = answers
       const event = storedIn(answer)
-      if (!event) return
+      if (!event || !isOurs(event)) return
       if (event.position <= newest) throw new Error(`an event at ${event.position} came after one at ${newest}`)
       newest = event.position
       waiting.push(event)
@@ -128,11 +166,12 @@ export const openEventStoreDbLog = async ({
           yield page
         } else if (ended) {
           throw ended.by
-        } else if ((await inTime(woken, timeoutMs, signal).catch(() => 'silence')) === 'silence') {
-          if (!flow) throw new Error(`a subscription was not confirmed in ${timeoutMs} ms`)
+        } else {
           // A node that was deposed, or that hangs, keeps its subscriptions and tells them nothing.
-          const newest: PageReading = {all: 'end', backwards: true, count: 1}
-          await settle('confirm its leader', (deadline) => calls.read(newest, deadline, () => {}), signal)
+          await whileLed(woken, signal, async () => {
+            if (!flow) throw new Error('the subscription was not confirmed')
+            if (!(await flow.isCurrent())) throw new Error('the client went to another node')
+          })
         }
       }
     } finally {
@@ -145,7 +184,7 @@ export const openEventStoreDbLog = async ({
       'read an event',
       async (deadline) => {
         try {
-          const {events} = await readPage({all: position, backwards: false, count: 1}, deadline)
+          const {events} = await readPage({all: position, prefix: null, backwards: false, count: 1}, deadline)
           const [event] = events
           return event?.position === position && isOurs(event) ? toRecord(event) : null
         } catch (error) {
@@ -153,7 +192,7 @@ export const openEventStoreDbLog = async ({
           throw error
         }
       },
-      signal,
+      {signal},
     )
 
   return {
@@ -178,7 +217,7 @@ export const openEventStoreDbLog = async ({
           if (!success?.hasCurrentRevision() || !position) throw new Error('the answer to an append is no verdict')
           return {ok: true, revision: Number(success.getCurrentRevision()), position: BigInt(position)}
         } catch (error) {
-          if (exceptionOf(error) === 'maximum-append-size-exceeded') return {ok: false, reason: 'tooLarge'}
+          if (errorName(error) === 'maximum-append-size-exceeded') return {ok: false, reason: 'tooLarge'}
           throw error
         }
       })
@@ -203,15 +242,13 @@ export const openEventStoreDbLog = async ({
       let last = after
       for (let left = limit; left > 0; ) {
         const count = Math.min(left + 1, PAGE_EVENTS)
-        const reading: PageReading = {all: last ?? 'start', backwards: false, count}
-        const {events} = await settle('read a page', (deadline) => readPage(reading, deadline))
-        const fresh = events.filter(({position}) => position !== last)
-        const records = fresh.filter(isOurs).slice(0, left).map(toRecord)
-        if (records.length > 0) yield records
-        left -= records.length
+        const {events} = await readOurs('read a page', {all: last ?? 'start', backwards: false, count})
+        const page = events.filter(({position}) => position !== last).slice(0, left)
         // A short page need not be the last one.
-        const end = fresh.at(-1)
+        const end = page.at(-1)
         if (!end) return
+        yield page.map(toRecord)
+        left -= page.length
         last = end.position
       }
     },
@@ -246,17 +283,8 @@ export const openEventStoreDbLog = async ({
     readAt: (position) => eventAt(position),
 
     head: async () => {
-      let from: 'end' | bigint = 'end'
-      // Others' events may be the newest ones; mostly ours are.
-      for (let count = 1; ; count = Math.min(count * 8, PAGE_EVENTS)) {
-        const reading: PageReading = {all: from, backwards: true, count}
-        const page: Page = await settle('tell its head', (deadline) => readPage(reading, deadline))
-        const newest = page.events.find(isOurs)
-        if (newest) return newest.position
-        const oldest = page.events.at(-1)
-        if (!oldest) return null
-        from = oldest.position
-      }
+      const {events} = await readOurs('tell its head', {all: 'end', backwards: true, count: 1})
+      return events[0]?.position ?? null
     },
 
     close: async () => {
@@ -286,19 +314,17 @@ const sizeOf = ({data, metadata}: WireEvent): number => data.length + metadata.l
 
 const parse = (json: Uint8Array): JsonObject => (json.length === 0 ? {} : JSON.parse(Buffer.from(json).toString()))
 
-/** The name that EventStoreDB gives to an error in its gRPC metadata. */
-const exceptionOf = (error: unknown): string | undefined =>
-  (error as {metadata?: {get(key: string): unknown[]}}).metadata?.get('exception')[0]?.toString()
-
 /** How 23.10 answers a reading of $all from a position that is not the beginning of a record (measured). */
 const isBetweenEvents = (error: unknown): boolean => String(error).includes('Unexpected ReadAllResult: Error')
 
 /** Half of 50 ms doubled with each failure, at most 1 s, and a random part of the other half. */
 const backoff = (failures: number): number => Math.min(1_000, 50 * 2 ** failures) * (0.5 + Math.random() / 2)
 
+class Silence extends Error {}
+
 const inTime = async <T>(promise: Promise<T>, ms: number, signal?: AbortSignal): Promise<T> => {
   const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => late.reject(new Error('no answer in time')), ms)
+  const timer = setTimeout(() => late.reject(new Silence('no answer in time')), Math.max(1, ms))
   const abort = () => late.reject(signal?.reason)
   signal?.addEventListener('abort', abort, {once: true})
   try {

@@ -214,14 +214,14 @@ export const openPostgresLog = async ({
     if (!first.alone) {
       for (const append of queue.slice(1)) {
         if (batch.length === BATCH_APPENDS || bytes + append.json.length > BATCH_BYTES) break
-        if (append.alone || streams.has(append.stream)) continue
+        // Never past one that must wait: appends are stored in the order in which they were made.
+        if (append.alone || streams.has(append.stream)) break
         batch.push(append)
         streams.add(append.stream)
         bytes += append.json.length
       }
     }
-    const taken = new Set(batch)
-    queue = queue.filter((append) => !taken.has(append))
+    queue = queue.slice(batch.length)
     return batch
   }
 

@@ -1,4 +1,5 @@
 import {Command, CommanderError} from 'commander'
+import {backupCommand, restoreCommand} from './backupCommands.ts'
 import {keysCommands} from './keysCommands.ts'
 import {WrongUsage} from './operator.ts'
 import {projectionsCommands} from './projectionsCommands.ts'
@@ -19,7 +20,8 @@ export const runCommandLine = async (argv: readonly string[], serve: () => Promi
       served = true
       await serve()
     })
-  for (const group of [projectionsCommands, usersCommands, keysCommands]) program.addCommand(group())
+  for (const group of [projectionsCommands, usersCommands, keysCommands, backupCommand, restoreCommand])
+    program.addCommand(group())
   for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) command.exitOverride()
   try {
     await program.parseAsync([...argv], {from: 'user'})

@@ -1,0 +1,228 @@
+import {createHash, type Hash} from 'node:crypto'
+import {createReadStream, createWriteStream} from 'node:fs'
+import {cp, mkdir, readdir, readFile, writeFile} from 'node:fs/promises'
+import {join} from 'node:path'
+import {createInterface} from 'node:readline'
+import {Readable, Transform} from 'node:stream'
+import {pipeline} from 'node:stream/promises'
+import {createGunzip, createGzip} from 'node:zlib'
+import {Pool} from 'pg'
+import {z} from 'zod'
+import type {Config} from '../config.ts'
+import {makeSchema} from '../database/schema.ts'
+import {openLog, SCHEMA} from '../foundation.ts'
+import {appendInOrder} from '../log/appendInOrder.ts'
+import type {EventLog, LogRecord} from '../log/eventLog.ts'
+import type {Operator} from './operator.ts'
+
+const FORMAT = 1
+const ROWS_AT_ONCE = 500
+
+const Manifest = z.object({
+  format: z.literal(FORMAT),
+  createdAt: z.string(),
+  logIdentity: z.string(),
+  events: z.int(),
+  state: z.record(z.string(), z.int()),
+  uploads: z.int(),
+  /** SHA-256 of each file, in hex. */
+  files: z.record(z.string(), z.string()),
+})
+type Manifest = z.infer<typeof Manifest>
+
+/** What can't be backed up or restored, in one line for the operator. */
+export class BackupRefused extends Error {
+  override name = 'BackupRefused'
+}
+
+/**
+ * Log, schema `state` and uploads on disk, as JSON lines in gzip, each file with its hash in `manifest.json`, which is
+ * written last: a backup without one is none. Keys go into a file of their own, or an erasure would not be one.
+ */
+export const backup = async (operator: Operator, dir: string, keysFile: string | null): Promise<Manifest> => {
+  const {pool, log, logIdentity, config} = operator
+  await mkdir(dir, {recursive: true, mode: 0o700})
+  if ((await readdir(dir)).length > 0)
+    throw new BackupRefused(`${dir} is not empty: a backup wants a folder of its own.`)
+  const files: Manifest['files'] = {}
+  let events = 0
+  files['log.ndjson.gz'] = await writeLines(
+    join(dir, 'log.ndjson.gz'),
+    linesOf(log, () => events++),
+  )
+  const state: Manifest['state'] = {}
+  for (const table of await tablesOf(pool, 'state')) {
+    const file = `state.${table}.ndjson.gz`
+    files[file] = await writeLines(
+      join(dir, file),
+      rowsOf(pool, `state.${table}`, (count) => (state[table] = count)),
+    )
+  }
+  const uploads =
+    config.uploads.oss || config.uploads.dir === null ? 0 : await copyFolder(config.uploads.dir, join(dir, 'uploads'))
+  if (keysFile !== null) await writeKeys(pool, keysFile)
+  const createdAt = new Date().toISOString()
+  const manifest = {format: FORMAT, createdAt, logIdentity, events, state, uploads, files} as const
+  await writeFile(join(dir, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`, {mode: 0o600})
+  return manifest
+}
+
+/** Into a database with no event in its log and nothing in `state`. The read tables build themselves at the next start. */
+export const restore = async (config: Config, url: string, dir: string, keysFile: string | null): Promise<Manifest> => {
+  const manifest = await readManifest(dir)
+  const pool = new Pool({connectionString: url, max: 4})
+  let log: EventLog | null = null
+  try {
+    await makeSchema(pool, SCHEMA)
+    log = await openLog(config, url, () => {})
+    if ((await log.head()) !== null) throw new BackupRefused('The log holds events: restore wants an empty database.')
+    const tables = Object.keys(manifest.state)
+    const known = await tablesOf(pool, 'state')
+    for (const table of tables.filter((one) => known.includes(one))) {
+      const {rows} = await pool.query(`SELECT FROM state.${table} LIMIT 1`)
+      // A server that once ran here left its lease; it is nobody's now.
+      if (rows.length > 0 && table !== 'server_lease') {
+        throw new BackupRefused(`state.${table} holds rows: restore wants an empty database.`)
+      }
+    }
+    if (keysFile !== null) await readKeys(pool, keysFile)
+    let records: Omit<LogRecord, 'position'>[] = []
+    for await (const line of readLines(join(dir, 'log.ndjson.gz'))) {
+      records.push(JSON.parse(line))
+      if (records.length === ROWS_AT_ONCE) {
+        await appendInOrder(log, records)
+        records = []
+      }
+    }
+    await appendInOrder(log, records)
+    for (const table of tables) {
+      if (table === 'server_lease' || !known.includes(table)) continue
+      await insertRows(pool, `state.${table}`, join(dir, `state.${table}.ndjson.gz`))
+    }
+    if (manifest.uploads > 0) {
+      if (config.uploads.dir === null) throw new BackupRefused('The backup holds uploads: set UPLOAD_DIR for them.')
+      await copyFolder(join(dir, 'uploads'), config.uploads.dir)
+    }
+    return manifest
+  } finally {
+    await log?.close()
+    await pool.end()
+  }
+}
+
+const linesOf = async function* (log: EventLog, counted: () => void): AsyncGenerator<string> {
+  for await (const records of log.readAll()) {
+    for (const {stream, revision, id, type, data, metadata} of records) {
+      counted()
+      yield `${JSON.stringify({stream, revision, id, type, data, metadata})}\n`
+    }
+  }
+}
+
+const tablesOf = async (pool: Pool, schema: string): Promise<string[]> => {
+  const {rows} = await pool.query<{name: string}>(
+    'SELECT tablename AS name FROM pg_tables WHERE schemaname = $1 ORDER BY 1',
+    [schema],
+  )
+  return rows.map(({name}) => name)
+}
+
+/** The rows as JSON, one snapshot, not all in memory at once. */
+const rowsOf = async function* (pool: Pool, table: string, counted: (count: number) => void): AsyncGenerator<string> {
+  const client = await pool.connect()
+  let count = 0
+  counted(0)
+  try {
+    await client.query('BEGIN READ ONLY')
+    await client.query(`DECLARE rows CURSOR FOR SELECT row_to_json(t)::text AS line FROM ${table} t`)
+    for (;;) {
+      const {rows} = await client.query<{line: string}>(`FETCH ${ROWS_AT_ONCE} FROM rows`)
+      if (rows.length === 0) return
+      count += rows.length
+      counted(count)
+      for (const {line} of rows) yield `${line}\n`
+    }
+  } finally {
+    await client.query('ROLLBACK').catch(() => {})
+    client.release()
+  }
+}
+
+const insertRows = async (pool: Pool, table: string, file: string): Promise<void> => {
+  let lines: string[] = []
+  const insert = async () => {
+    if (lines.length > 0)
+      await pool.query(`INSERT INTO ${table} SELECT * FROM json_populate_recordset(NULL::${table}, $1)`, [
+        `[${lines.join(',')}]`,
+      ])
+    lines = []
+  }
+  for await (const line of readLines(file)) {
+    lines.push(line)
+    if (lines.length === ROWS_AT_ONCE) await insert()
+  }
+  await insert()
+}
+
+const hashing = (hash: Hash): Transform =>
+  new Transform({
+    transform: (chunk, _encoding, done) => {
+      hash.update(chunk)
+      done(null, chunk)
+    },
+  })
+
+const writeLines = async (path: string, lines: AsyncGenerator<string>): Promise<string> => {
+  const hash = createHash('sha256')
+  await pipeline(Readable.from(lines), createGzip(), hashing(hash), createWriteStream(path, {mode: 0o600, flush: true}))
+  return hash.digest('hex')
+}
+
+const readLines = (path: string): AsyncIterable<string> =>
+  createInterface({input: createReadStream(path).pipe(createGunzip()), crlfDelay: Number.POSITIVE_INFINITY})
+
+const readManifest = async (dir: string): Promise<Manifest> => {
+  const text = await readFile(join(dir, 'manifest.json'), 'utf8').catch(() => null)
+  if (text === null) throw new BackupRefused(`${dir} holds no manifest.json: it is no backup, or one that was cut off.`)
+  const manifest = Manifest.safeParse(JSON.parse(text))
+  if (!manifest.success) throw new BackupRefused(`${dir}/manifest.json is not of a backup that this version reads.`)
+  for (const [file, expected] of Object.entries(manifest.data.files)) {
+    const hash = createHash('sha256')
+    await pipeline(createReadStream(join(dir, file)), hash)
+    if (hash.digest('hex') !== expected)
+      throw new BackupRefused(`${file} is not as it was written: the backup is damaged.`)
+  }
+  return manifest.data
+}
+
+const copyFolder = async (from: string, to: string): Promise<number> => {
+  const files = (await readdir(from, {recursive: true, withFileTypes: true}).catch(() => [])).filter((one) =>
+    one.isFile(),
+  )
+  if (files.length === 0) return 0
+  await cp(from, to, {recursive: true, preserveTimestamps: true})
+  return files.length
+}
+
+const KEY_TABLES = ['secrets', 'people']
+
+const writeKeys = async (pool: Pool, file: string): Promise<void> => {
+  const tables: {[table: string]: unknown[]} = {}
+  for (const table of KEY_TABLES) {
+    const {rows} = await pool.query<{row: unknown}>(`SELECT row_to_json(t) AS row FROM keys.${table} t`)
+    tables[table] = rows.map(({row}) => row)
+  }
+  await writeFile(file, `${JSON.stringify({format: FORMAT, ...tables})}\n`, {mode: 0o600, flag: 'wx'})
+}
+
+const readKeys = async (pool: Pool, file: string): Promise<void> => {
+  const tables = JSON.parse(await readFile(file, 'utf8')) as {[table: string]: unknown[]}
+  for (const table of KEY_TABLES) {
+    const {rows} = await pool.query(`SELECT FROM keys.${table} LIMIT 1`)
+    if (rows.length > 0)
+      throw new BackupRefused('This database has keys already: restore without --keys, or into another.')
+    await pool.query(`INSERT INTO keys.${table} SELECT * FROM json_populate_recordset(NULL::keys.${table}, $1)`, [
+      JSON.stringify(tables[table] ?? []),
+    ])
+  }
+}

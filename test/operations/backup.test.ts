@@ -1,0 +1,145 @@
+import {execFile} from 'node:child_process'
+import {mkdtemp, readFile, writeFile} from 'node:fs/promises'
+import {tmpdir} from 'node:os'
+import {join} from 'node:path'
+import {promisify} from 'node:util'
+import {describe, expect, it} from 'vitest'
+import {createDatabase} from '../support/database.ts'
+import {eventually} from '../support/eventually.ts'
+import {signUp, startServer, type TestServer, visit} from '../support/server.ts'
+
+const run = promisify(execFile)
+const community = async (
+  env: NodeJS.ProcessEnv,
+  ...args: string[]
+): Promise<{status: number; stdout: string; stderr: string}> => {
+  const clean = Object.fromEntries(Object.entries(env).filter(([name]) => name !== 'LOG_LEVEL'))
+  try {
+    const {stdout, stderr} = await run(process.execPath, ['bin/community.js', ...args], {
+      env: {PATH: process.env.PATH, ...clean},
+    })
+    return {status: 0, stdout, stderr}
+  } catch (error) {
+    const {code, stdout, stderr} = error as {code: number; stdout: string; stderr: string}
+    return {status: code, stdout, stderr}
+  }
+}
+const folder = () => mkdtemp(join(tmpdir(), 'community-backup-'))
+
+const fillServer = async (server: TestServer) => {
+  const ann = await signUp(server, {username: 'Ann'})
+  const bob = await signUp(server, {username: 'Bob'})
+  const {room} = (await ann.post('/api/rooms', {name: 'Lobby', visibility: 'open'})).body
+  await bob.post(`/api/rooms/${room.id}/join`)
+  for (let n = 0; n < 20; n++) {
+    await ann.post('/api/posts', {title: `post ${n}`})
+    await bob.post(`/api/rooms/${room.id}/messages`, {content: `message ${n}`, nonce: `${n}`})
+  }
+  return {ann, bob, room}
+}
+
+describe('backup', () => {
+  it('comes back whole: history, sessions and keys, each where it was', {timeout: 60_000}, async () => {
+    const server = await startServer()
+    const {ann, bob, room} = await fillServer(server)
+    const dir = await folder()
+    const keys = join(await folder(), 'keys.json')
+    const made = await community(server.env, 'backup', dir, '--keys', keys, '--json')
+    expect(made.stderr).toBe('')
+    expect(JSON.parse(made.stdout).events).toBeGreaterThan(40)
+    const before = {posts: (await ann.get('/api/posts')).body, room: (await bob.get(`/api/rooms/${room.id}`)).body}
+    await server.stop()
+
+    const env = {...server.env, DATABASE_URL: await createDatabase()}
+    const restored = await community(env, 'restore', dir, '--keys', keys)
+    expect(restored.status, restored.stderr).toBe(0)
+    const again = await startServer(env)
+    await eventually(async () => (await visit(again.url).get('/readyz')).status === 200, {ms: 30_000})
+    const back = {
+      posts: (await visit(again.url, ann.cookies).get('/api/posts')).body,
+      room: (await visit(again.url, bob.cookies).get(`/api/rooms/${room.id}`)).body,
+    }
+    expect(back).toEqual(before)
+    const repeat = await visit(again.url, bob.cookies).post(`/api/rooms/${room.id}/messages`, {
+      content: 'other',
+      nonce: '3',
+    })
+    expect(repeat.body.message.content).toBe('message 3')
+    const twice = await community(env, 'restore', dir)
+    expect([twice.status, twice.stderr]).toEqual([1, 'The log holds events: restore wants an empty database.\n'])
+  })
+
+  it('yields nothing of who was erased since, with the keys of today', {timeout: 60_000}, async () => {
+    const server = await startServer()
+    const {ann, bob} = await fillServer(server)
+    const dir = await folder()
+    expect((await community(server.env, 'backup', dir)).status).toBe(0)
+    expect((await ann.request('DELETE', '/api/me', {})).status).toBe(200)
+    const later = await folder()
+    const keys = join(await folder(), 'keys.json')
+    expect((await community(server.env, 'backup', later, '--keys', keys)).status).toBe(0)
+    await server.stop()
+
+    const env = {...server.env, DATABASE_URL: await createDatabase()}
+    expect((await community(env, 'restore', dir, '--keys', keys)).status).toBe(0)
+    const again = await startServer(env)
+    const visitor = visit(again.url, bob.cookies)
+    const posts = await eventually(
+      async () => {
+        const {body} = await visitor.get('/api/posts')
+        return Array.isArray(body) && body.length === 20 && body
+      },
+      {ms: 30_000},
+    )
+    expect(posts[0]).toMatchObject({title: '[erased]', author_name: '[erased]'})
+  })
+
+  it('refuses a folder that holds something, a damaged backup, and a start without its keys', {
+    timeout: 60_000,
+  }, async () => {
+    const server = await startServer()
+    const dir = await folder()
+    await writeFile(join(dir, 'something'), '')
+    expect(await community(server.env, 'backup', dir)).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('is not empty'),
+    })
+    const good = await folder()
+    await community(server.env, 'backup', good)
+    const env = {...server.env, DATABASE_URL: await createDatabase()}
+    expect((await community(env, 'restore', good)).status).toBe(0)
+    const started = await community({...env, PORT: '0'}, 'serve')
+    expect(started).toMatchObject({
+      status: 1,
+      stderr: expect.stringMatching(/^The log was begun with keys that are not in this database.*\n$/),
+    })
+    const log = join(good, 'log.ndjson.gz')
+    await writeFile(log, Buffer.concat([await readFile(log), Buffer.from('x')]))
+    const other = {...server.env, DATABASE_URL: await createDatabase()}
+    expect(await community(other, 'restore', good)).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('damaged'),
+    })
+  })
+})
+
+describe('keys rotate', () => {
+  it('wraps the keys anew while the server runs, and the old MASTER_KEY opens nothing any more', {
+    timeout: 60_000,
+  }, async () => {
+    const server = await startServer()
+    const {ann} = await fillServer(server)
+    const rotated = await community(server.env, 'keys', 'rotate', '--json')
+    const {masterKey} = JSON.parse(rotated.stdout)
+    expect((await ann.post('/api/posts', {title: 'still here'})).status).toBe(200)
+    await signUp(server)
+    await server.stop()
+    const old = await community({...server.env, PORT: '0'}, 'serve')
+    expect(old).toMatchObject({status: 1, stderr: expect.stringMatching(/^MASTER_KEY does not open the keys.*\n$/)})
+    const again = await startServer({...server.env, MASTER_KEY: masterKey})
+    expect((await visit(again.url, ann.cookies).get('/api/posts')).body[0]).toMatchObject({
+      title: 'still here',
+      author_name: 'Ann',
+    })
+  })
+})
