@@ -89,8 +89,10 @@ export const foldRows = (table: ReadTable): Rows & {statements(target: string): 
       return
     }
     Object.assign(before.values, values)
+    for (const column of Object.keys(values)) delete before.amounts[column]
     for (const [column, amount] of Object.entries(amounts)) {
-      before.amounts[column] = (before.amounts[column] ?? 0) + amount
+      const into = column in before.values ? before.values : before.amounts
+      into[column] = Number(into[column] ?? 0) + amount
     }
   }
 

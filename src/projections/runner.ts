@@ -229,6 +229,7 @@ export const openRunner = ({
     while (!stopped.signal.aborted) {
       try {
         const held = await renew()
+        if (stopped.signal.aborted) return
         if (held.size > 0) await leadWhileHeld(held)
         else await pause(RENEW_MS, undefined, {signal: stopped.signal, ref: false}).catch(() => {})
       } catch (error) {
