@@ -3,6 +3,7 @@ import type {Config} from './config.ts'
 import {makeSchema} from './database/schema.ts'
 import {LIMITS_DDL} from './edge/limits.ts'
 import {SESSIONS_DDL} from './edge/sessions.ts'
+import {SIGNED_OUT_DDL} from './edge/signedOut.ts'
 import {KEYS_DDL, type KeyStore, openKeyStore, WrongMasterKey} from './keys/keyStore.ts'
 import {openPersonKeys, PERSON_KEYS_DDL, type PersonKeys} from './keys/personKeys.ts'
 import {type Secrets, settleMasterKey} from './keys/secrets.ts'
@@ -12,7 +13,6 @@ import {openHistory} from './log/history.ts'
 import {openPostgresLog} from './log/postgresLog.ts'
 import {MAIL_QUEUE_DDL} from './mail/mailQueue.ts'
 import {GENERATIONS_DDL} from './projections/generations.ts'
-import {SIGNED_OUT_DDL} from './realtime/signedOut.ts'
 
 export const SCHEMA = [
   SESSIONS_DDL,

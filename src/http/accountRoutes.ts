@@ -7,8 +7,8 @@ import {clientNetwork} from '../edge/limits.ts'
 import type {Parts} from '../edge/parts.ts'
 import {Ok, UserShape} from '../edge/shapes.ts'
 import {comparePassword} from '../keys/password.ts'
-import {exportPerson} from '../operations/exportPerson.ts'
 import {userFold, userStream} from '../streams/streams.ts'
+import {exportPerson} from './exportPerson.ts'
 import {type Route, route} from './route.ts'
 
 /** A login so young needs no password again. */

@@ -9,13 +9,13 @@ import {botOf, personOf} from '../edge/callers.ts'
 import {ApiError, errorBody, toApiError} from '../edge/errors.ts'
 import {isForeign} from '../edge/origin.ts'
 import type {Parts} from '../edge/parts.ts'
+import {openSignedOut} from '../edge/signedOut.ts'
 import {roomFold, roomStream} from '../streams/streams.ts'
 import {isFlushed} from './backlog.ts'
 import {openDelivery} from './delivery.ts'
 import {openEventRate} from './eventRate.ts'
 import {joinRoomEvent} from './joinRoomEvent.ts'
 import {sendMessageEvent} from './sendMessageEvent.ts'
-import {openSignedOut} from './signedOut.ts'
 
 const MAX_SOCKETS = 50
 /** A message of 4,000 characters, each escaped, and room to spare. */
