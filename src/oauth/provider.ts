@@ -18,7 +18,7 @@ export type OauthProvider = {
 }
 
 /** How long the provider may take for all that one login asks of it. */
-export const PROVIDER_MS = 10_000
+const PROVIDER_MS = 10_000
 
 /**
  * Runs a passport strategy outside of a request: `state` is checked by the caller. All that it asks of the provider goes
@@ -45,6 +45,7 @@ export const openProvider = ({
       client._request = (method, url, headers, body, _token, done) => {
         ask({method, url, headers: {...headers, 'User-Agent': userAgent}, body, signal})
           .then((answer) => done(null, answer), done)
+          // What the strategy throws at an answer that makes no sense, too.
           .catch(reject)
       }
       const settle = (error: unknown, profile?: unknown) => {
@@ -85,7 +86,7 @@ type Request = (
   done: (error: unknown, answer?: string) => void,
 ) => void
 
-/** One request: a JSON object of at most {@link ANSWER_BYTES}, or an error. What a provider says of its error is not kept. */
+/** One request: an answer of at most {@link ANSWER_BYTES}, or an error. What a provider says of its error is not kept. */
 const ask = async ({
   url,
   body,
@@ -109,10 +110,7 @@ const ask = async ({
     if (bytes > ANSWER_BYTES) throw new Error('the provider said more than it has to say')
     chunks.push(chunk)
   }
-  const text = Buffer.concat(chunks).toString()
-  const answer: unknown = JSON.parse(text)
-  if (typeof answer !== 'object' || answer === null) throw new Error('the provider did not answer with an object')
-  return text
+  return Buffer.concat(chunks).toString()
 }
 
 /** A provider's name for somebody within our limits: cut, or null. */

@@ -18,7 +18,7 @@ describe('logIn', () => {
       passwordHash = await hashPassword('right one', 4)
     })
 
-    const logInWith = async (email: string, password: string) => {
+    const logInWith = async (email: string, password: string, meanwhile: () => Promise<void> = async () => {}) => {
       const {keys, pool} = here.place
       let compared = 0
       const result = await logIn(
@@ -29,8 +29,9 @@ describe('logIn', () => {
             await feeder.caughtUp()
             return findOpenAttempts(pool, identity)
           },
-          comparePassword: (given, hash) => {
+          comparePassword: async (given, hash) => {
             compared++
+            await meanwhile()
             return comparePassword(given, hash, 4)
           },
         },
@@ -98,6 +99,15 @@ describe('logIn', () => {
       for (const password of ['', 'null', 'right one']) {
         expect(await logInWith(email, password)).toEqual({refused: 'WRONG_CREDENTIALS'})
       }
+    })
+
+    it('refuses the old password where a new one was set while it was compared', async () => {
+      const {email, identity, userId} = newPerson()
+      await here.place.given(attempted(userId, identity, {passwordHash}), claimed(identity, userId))
+      const data = {userId, passwordHash: 'new hash', tokenHash: 'reset'}
+      const result = await logInWith(email, 'right one', () => here.place.given({type: 'PasswordChanged', data}))
+      expect(result).toEqual({refused: 'WRONG_CREDENTIALS'})
+      expect(await here.place.happened()).toEqual([])
     })
 
     it('signs in again and again, at once too', async () => {
