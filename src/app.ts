@@ -1,4 +1,4 @@
-import {createServer} from 'node:http'
+import type {Server} from 'node:http'
 import type {Socket} from 'node:net'
 import {type Logger, pino} from 'pino'
 import type {Erasure} from './commands/eraseUser.ts'
@@ -14,7 +14,8 @@ import {openSessions} from './edge/sessions.ts'
 import {openFeed} from './feed.ts'
 import {openFoundation} from './foundation.ts'
 import {openHttp} from './http/app.ts'
-import {refuseHandshake, refuseMalformed} from './http/refuse.ts'
+import {refuseHandshake} from './http/refuse.ts'
+import {openServer} from './http/server.ts'
 import {loadSecrets} from './keys/secrets.ts'
 import {isFaulty} from './log/codec.ts'
 import {openTail} from './log/tail.ts'
@@ -153,9 +154,7 @@ export const openApp = (
       socketEvents: documentedEvents,
       metrics,
     }
-    const server = createServer(openHttp(parts))
-    server.requestTimeout = 60_000
-    server.on('clientError', refuseMalformed)
+    const server = openServer(openHttp(parts))
     const sockets = openSockets(server, {...parts, databaseUrl: url, refuse: refuseHandshake})
 
     metrics.read({
@@ -210,7 +209,7 @@ const untilLive = async (applied: {building(wanted: typeof tables): string[]}): 
     await new Promise((resolve) => setTimeout(resolve, 5))
 }
 
-const listen = (server: ReturnType<typeof createServer>, {port, host}: Config): Promise<number> =>
+const listen = (server: Server, {port, host}: Config): Promise<number> =>
   new Promise((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, host, () => {
@@ -221,10 +220,7 @@ const listen = (server: ReturnType<typeof createServer>, {port, host}: Config): 
   })
 
 /** Takes no new connection, lets what is under way be answered, and cuts what is left after {@link DRAIN_MS}. */
-const closeServer = async (
-  server: ReturnType<typeof createServer>,
-  connections: ReadonlySet<Socket>,
-): Promise<void> => {
+const closeServer = async (server: Server, connections: ReadonlySet<Socket>): Promise<void> => {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   const idle = setInterval(() => server.closeIdleConnections(), 50)
   const late = setTimeout(() => {

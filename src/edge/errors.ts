@@ -83,7 +83,8 @@ export const errorBody = ({code, extra, message}: ApiError, requestId: string) =
 const sentence = ({path, message}: Issue): string =>
   path ? `"${path}" ${message}.` : `${message[0]!.toUpperCase()}${message.slice(1)}.`
 
-const unreadable = (message: string) => new ApiError('INVALID', {issues: [{path: '', message}]})
+/** A request that can't be taken apart at all: `message` is about the whole of it. */
+export const unreadable = (message: string) => new ApiError('INVALID', {issues: [{path: '', message}]})
 
 /** What a fault means to the client. Everything unexpected is INTERNAL and tells nothing. */
 export const toApiError = (error: unknown): ApiError => {

@@ -2,7 +2,7 @@ import {randomUUID} from 'node:crypto'
 import express, {type Express, type NextFunction, type Request, type RequestHandler, type Response} from 'express'
 import helmet from 'helmet'
 import {callerOf, type Person} from '../edge/callers.ts'
-import {ApiError, errorBody, invalid, inWords, toApiError} from '../edge/errors.ts'
+import {ApiError, errorBody, invalid, inWords, toApiError, unreadable} from '../edge/errors.ts'
 import {clientNetwork} from '../edge/limits.ts'
 import {isForeign} from '../edge/origin.ts'
 import type {Parts} from '../edge/parts.ts'
@@ -47,9 +47,11 @@ export const openHttp = (parts: Parts): Express => {
     next()
   })
   app.use(crossOrigin(config.corsOrigins))
-  app.use((req, _res, next) =>
-    next(UNSAFE.includes(req.method) && isForeign(req, config) ? new ApiError('CROSS_SITE') : undefined),
-  )
+  app.use((req, _res, next) => {
+    // RFC 9112, section 3.2.
+    if (req.headers.host === undefined && req.httpVersion === '1.1') next(unreadable('it names no Host'))
+    else next(UNSAFE.includes(req.method) && isForeign(req, config) ? new ApiError('CROSS_SITE') : undefined)
+  })
 
   for (const route of routesOf(parts)) {
     const before = route.auth === 'none' ? [] : [parts.sessions.load]

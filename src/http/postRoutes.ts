@@ -12,7 +12,7 @@ import {linkTo} from './link.ts'
 import {count, cursor, pathId} from './parameters.ts'
 import {type Route, route} from './route.ts'
 
-const UNPAGED_BYTES = 4 * 1024 * 1024
+const LIST_BYTES = 4 * 1024 * 1024
 const READ_AT_ONCE = 200
 
 const isWebUrl = (value: string) => /^https?:\/\/[^\s\p{Cc}]+$/iu.test(value) && URL.canParse(value)
@@ -30,23 +30,23 @@ export const postRoutes = ({pool, execute, beganAt, config, uploadUrls: {toStore
     created_at: created_at.toISOString(),
   })
 
-  /** Posts until `limit` or so many bytes of JSON, at least one, and whether there are more. */
-  const readPage = async (before: bigint | null, limit: number, maxBytes: number) => {
-    const page: PostRow[] = []
-    let bytes = 2
+  /** Posts until `limit` or 4 MiB of JSON, at least one; `next` is the cursor where there are more. */
+  const readPage = async (before: bigint | null, limit: number) => {
+    const page: ReturnType<typeof toPost>[] = []
+    let bytes = 1
     let from = before
-    while (page.length < limit) {
-      const rows = await listPosts(pool, {before: from, limit: Math.min(READ_AT_ONCE, limit - page.length)})
+    for (;;) {
+      const wanted = Math.min(READ_AT_ONCE, limit + 1 - page.length)
+      const rows = await listPosts(pool, {before: from, limit: wanted, bytes: LIST_BYTES})
       for (const row of rows) {
-        bytes += Buffer.byteLength(JSON.stringify(toPost(row))) + 1
-        if (bytes > maxBytes && page.length > 0) return {page, more: true}
-        page.push(row)
+        const post = toPost(row)
+        bytes += Buffer.byteLength(JSON.stringify(post)) + 1
+        if (page.length === limit || (bytes > LIST_BYTES && page.length > 0)) return {page, next: from}
+        page.push(post)
+        from = BigInt(row.position)
       }
-      if (rows.length < READ_AT_ONCE && page.length < limit) return {page, more: false}
-      from = BigInt(page.at(-1)!.position)
+      if (rows.length === 0) return {page, next: null}
     }
-    const more = await listPosts(pool, {before: BigInt(page.at(-1)!.position), limit: 1})
-    return {page, more: more.length > 0}
   }
 
   return [
@@ -55,19 +55,18 @@ export const postRoutes = ({pool, execute, beganAt, config, uploadUrls: {toStore
       method: 'get',
       path: '/api/posts',
       summary: 'Posts, newest first',
+      description:
+        'Without a query all of them, up to a limit of the server, past which `Link` leads on. With `limit` pages of that size, which neither skip nor repeat while posts are being written.',
       auth: 'none',
-      query: z.object({limit: count(1, 100).optional(), cursor: cursor.optional()}),
+      query: z.object({limit: count(1, 100).optional().describe('How many a page.'), cursor: cursor.optional()}),
       answer: z.array(PostShape),
       tables: [posts],
       handle: async ({query}) => {
-        const paged = query.limit !== undefined
-        const {page, more} = await readPage(
-          query.cursor ?? null,
-          query.limit ?? config.postsUnpagedMax,
-          paged ? Number.POSITIVE_INFINITY : UNPAGED_BYTES,
-        )
-        const next = `/api/posts?limit=${query.limit ?? 100}&cursor=${page.at(-1)?.position}`
-        return {body: page.map(toPost), headers: linkTo(more ? next : null)}
+        const {page, next} = await readPage(query.cursor ?? null, query.limit ?? config.postsUnpagedMax)
+        return {
+          body: page,
+          headers: linkTo(next === null ? null : `/api/posts?limit=${query.limit ?? 100}&cursor=${next}`),
+        }
       },
     }),
     route({
@@ -91,6 +90,7 @@ export const postRoutes = ({pool, execute, beganAt, config, uploadUrls: {toStore
       method: 'post',
       path: '/api/posts',
       summary: 'Writes a post',
+      description: 'Attachments are http or https URLs, or those that `uploadFile` gave.',
       auth: 'person',
       body: z.object({
         title: Title,

@@ -1,3 +1,5 @@
+import {connect} from 'node:net'
+import {text} from 'node:stream/consumers'
 import {gzipSync} from 'node:zlib'
 import {beforeAll, describe, expect, it} from 'vitest'
 import {type Person, type Reply, signUp, visit} from '../support/server.ts'
@@ -274,6 +276,41 @@ describe('a query', () => {
       `?${'a&'.repeat(2_000)}`,
     ]) {
       expect((await ann.get(`/api/posts${query}`)).status).toBe(200)
+    }
+  })
+})
+
+describe('a request', () => {
+  it('that is no HTTP, or has more headers than fit, is refused like any other', async () => {
+    const {hostname, port} = new URL(server().url)
+    const exchange = async (request: string): Promise<Reply> => {
+      const socket = connect(Number(port), hostname)
+      socket.on('error', () => {})
+      socket.write(request)
+      const answer = await text(socket)
+      const [head = '', body = ''] = answer.split('\r\n\r\n')
+      const [status = '', ...lines] = head.split('\r\n')
+      const headers = new Headers(lines.map((line) => /^([^:]+): (.*)$/.exec(line)!.slice(1) as [string, string]))
+      return {status: Number(status.split(' ')[1]), body: JSON.parse(body), text: body, headers}
+    }
+    for (const request of [
+      'nonsense\r\n\r\n',
+      'GET\r\n\r\n',
+      'GET /api/posts HTTP/1.1\r\nHost: x\r\nBad Header: x\r\n\r\n',
+      'GET /api/posts HTTP/1.1\r\nConnection: close\r\n\r\n',
+      'GET /api/posts HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n',
+      'POST /api/posts HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n',
+      'GET /api/\0 HTTP/1.1\r\nHost: x\r\n\r\n',
+      '\x16\x03\x01\x02\x00\x01',
+    ]) {
+      expectError(await exchange(request), 400, 'INVALID')
+    }
+    const large = `GET /api/posts?${'x'.repeat(20_000)} HTTP/1.1\r\nHost: x\r\n\r\n`
+    expectError(await exchange(large), 413, 'TOO_LARGE')
+    for (const offer of ['Expect: nonsense', 'Upgrade: h2c\r\nHTTP2-Settings: x', 'Upgrade: websocket']) {
+      const connection = offer.startsWith('Upgrade') ? 'Upgrade, close' : 'close'
+      const request = `GET /api/me HTTP/1.1\r\nHost: x\r\nConnection: ${connection}\r\n${offer}\r\n\r\n`
+      expectError(await exchange(request), 401, 'NOT_SIGNED_IN')
     }
   })
 })
