@@ -36,7 +36,7 @@ const SIGNED_IN_MS = 30 * DAY_MS
 /** Before anybody has signed in, a session remembers what matters for a day at most. */
 const ANONYMOUS_MS = DAY_MS
 const OAUTH_MS = 10 * 60_000
-export const SESSION_COOKIE = 'sid'
+const SESSION_COOKIE = 'sid'
 
 export type Sessions = {
   /** Loads the request's session; one that is written to is saved when the answer begins. */

@@ -1,4 +1,5 @@
-declare module 'passport-reddit' {
+// By its file: Node warns of the folder that the package calls its main file (DEP0151).
+declare module 'passport-reddit/lib/passport-reddit/index.js' {
   import type {Strategy as PassportStrategy} from 'passport'
 
   export class Strategy extends PassportStrategy {

@@ -1,4 +1,4 @@
-import {Strategy as RedditStrategy} from 'passport-reddit'
+import {Strategy as RedditStrategy} from 'passport-reddit/lib/passport-reddit/index.js'
 import type {Config} from '../config.ts'
 import {type OauthProvider, openProvider, usernameOf} from './provider.ts'
 
