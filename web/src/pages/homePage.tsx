@@ -10,7 +10,7 @@ import {RoomLine, RoomLineSkeleton} from '../rooms/roomList.tsx'
 import {Link} from '../router.tsx'
 import {session} from '../session.ts'
 import {useStore} from '../store.ts'
-import {Avatar, FailureNote, Name, PageTitle, places, When} from '../ui/parts.tsx'
+import {Avatar, FailureNote, Icon, Name, PageTitle, places, When} from '../ui/parts.tsx'
 
 const NEWEST = 5
 const ROOMS = 4
@@ -21,7 +21,17 @@ const PEOPLE = 24
 export const HomePage = () => {
   const now = useStore(session)
   const [resets] = useState(() => new URLSearchParams(window.location.search).has('reset'))
-  if (now.status === 'in' && !resets) return <Inside user={now.user} />
+  if (resets) {
+    return (
+      <div className="page page-narrow">
+        <PageTitle title="New password" className="visually-hidden">
+          New password
+        </PageTitle>
+        <SignIn />
+      </div>
+    )
+  }
+  if (now.status === 'in') return <Inside user={now.user} />
   return (
     <div className="page home">
       <div className="home-lead">
@@ -90,9 +100,14 @@ const NewestPosts = () => {
 
 const Inside = ({user}: {user: User}) => (
   <div className="page home">
-    <PageTitle title="Community">
-      Hello, <bdi>{user.username}</bdi>
-    </PageTitle>
+    <div className="home-hello">
+      <PageTitle title="Community">
+        Hello, <bdi>{user.username}</bdi>
+      </PageTitle>
+      <Link to="/posts/?write" className="button button-main">
+        <Icon name="plus" /> Write a post
+      </Link>
+    </div>
     <div className="home-columns">
       <NewestPosts />
       <div className="home-side">

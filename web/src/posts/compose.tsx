@@ -2,6 +2,7 @@ import {type ClipboardEvent, type DragEvent, type FormEvent, useEffect, useId, u
 import {ask, type Failure, toFailure} from '../api.ts'
 import {LIMITS, length, type Post, UPLOAD, type User} from '../contract.ts'
 import {announce} from '../notices.ts'
+import {dropQuery} from '../router.tsx'
 import {readStored, writeStored} from '../storage.ts'
 import {Avatar, Button, Icon, Note} from '../ui/parts.tsx'
 import {size} from '../words.ts'
@@ -27,7 +28,8 @@ const noDraft = (): Draft => ({title: '', body: '', files: [], key: newKey(), se
 export const Compose = ({user}: {user: User}) => {
   const draftKey = `draft:${user.id}:post`
   const [stored] = useState(() => readStored<Draft>(draftKey) ?? noDraft())
-  const [open, setOpen] = useState(stored.title !== '' || stored.body !== '' || stored.files.length > 0)
+  const [asked] = useState(() => new URLSearchParams(window.location.search).has('write'))
+  const [open, setOpen] = useState(asked || stored.title !== '' || stored.body !== '' || stored.files.length > 0)
   const [title, setTitle] = useState(stored.title)
   const [body, setBody] = useState(stored.body)
   const [files, setFiles] = useState<Attached[]>(() =>
@@ -49,6 +51,12 @@ export const Compose = ({user}: {user: User}) => {
     const isEmpty = title === '' && body === '' && kept.length === 0
     writeStored(draftKey, isEmpty ? null : {title, body, files: kept, ...request.current})
   }, [draftKey, title, body, files])
+
+  useEffect(() => {
+    if (!asked) return
+    dropQuery('write')
+    titleInput.current?.focus()
+  }, [asked])
 
   useEffect(() => {
     const uploads = running.current

@@ -3,7 +3,7 @@ import type {Message, User} from '../contract.ts'
 import {atEnd, atStart, type Feed, type Outgoing, onTheWay, type RoomFeed} from '../live/roomFeed.ts'
 import {announce} from '../notices.ts'
 import {useStore} from '../store.ts'
-import {Avatar, BotBadge, Button, Icon, Name, Spinner} from '../ui/parts.tsx'
+import {Avatar, BotBadge, Button, Icon, Name, places, Spinner} from '../ui/parts.tsx'
 import {UserText} from '../ui/userText.tsx'
 import {clock, dayKey, dayName, fullTime, plural} from '../words.ts'
 
@@ -124,7 +124,7 @@ export const MessageList = ({feed, me}: {feed: RoomFeed; me: User}) => {
         </button>
       )}
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable for who has only a keyboard */}
-      <div className="messages" ref={scroller} onScroll={scrolled} tabIndex={0} role="region" aria-label="Messages">
+      <section className="messages" ref={scroller} onScroll={scrolled} tabIndex={0} aria-label="Messages">
         {status === 'loading' && <MessagesSkeleton />}
         {status === 'ready' && (
           <>
@@ -144,7 +144,7 @@ export const MessageList = ({feed, me}: {feed: RoomFeed; me: User}) => {
             {!atEnd(now) && <LoadingMore />}
           </>
         )}
-      </div>
+      </section>
       {below && status === 'ready' && (
         <button type="button" className="float float-bottom" onClick={() => void toEnd()}>
           <Icon name="down" />
@@ -264,12 +264,12 @@ const LoadingMore = () => (
   </div>
 )
 
-const WIDTHS = ['wide', 'short', 'wide', 'middle', 'short', 'wide', 'middle']
+const BONES = places(7).map((place, at) => ({place, width: ['wide', 'short', 'middle'][at % 3]}))
 const MessagesSkeleton = () => (
   <div className="messages-skeleton" aria-busy="true">
     <span className="visually-hidden">Messages are being loaded.</span>
-    {WIDTHS.map((width, at) => (
-      <div key={`${at} ${width}`} className="loading-more" aria-hidden="true">
+    {BONES.map(({place, width}) => (
+      <div key={place} className="loading-more" aria-hidden="true">
         <span className="avatar avatar-m bone" />
         <span className="bone bone-name" />
         <span className={`bone bone-line bone-${width}`} />

@@ -1,0 +1,57 @@
+import {brotliDecompressSync, gunzipSync} from 'node:zlib'
+import {describe, expect, it} from 'vitest'
+import {buildClient} from '../browser/chromium.ts'
+import {startServer} from '../support/server.ts'
+
+describe('openWebClient', () => {
+  it('serves its pages afresh, and its files compressed and for ever', async () => {
+    buildClient()
+    const {url} = await startServer()
+    for (const path of ['/', '/posts/', '/posts', '/posts/u-none', '/rooms/', '/rooms/none']) {
+      const page = await fetch(url + path)
+      expect([page.status, page.headers.get('cache-control')]).toEqual([200, 'no-cache'])
+      expect(await page.text()).toContain('<div id="root">')
+    }
+    const html = await (await fetch(url)).text()
+    expect(html).toContain('/uploads/')
+    const script = /src="(\/assets\/[^"]+\.js)"/.exec(html)![1]!
+    const plain = await fetch(url + script, {headers: {'accept-encoding': 'identity'}})
+    const text = await plain.text()
+    expect(plain.headers.get('cache-control')).toBe('public, max-age=31536000, immutable')
+    expect(plain.headers.get('content-type')).toBe('text/javascript; charset=utf-8')
+    expect(plain.headers.get('vary')).toMatch(/Accept-Encoding/)
+    const {request} = await import('node:http')
+    for (const [encoding, open] of [
+      ['br', brotliDecompressSync],
+      ['gzip', gunzipSync],
+    ] as const) {
+      const [got, bytes] = await new Promise<[string | undefined, Buffer]>((resolve, reject) =>
+        request(url + script, {headers: {'accept-encoding': encoding}}, async (answer) => {
+          resolve([answer.headers['content-encoding'], Buffer.concat(await answer.toArray())])
+        })
+          .on('error', reject)
+          .end(),
+      )
+      expect(got).toBe(encoding)
+      expect(open(bytes).toString()).toBe(text)
+    }
+  })
+
+  it('has nothing but what was built', async () => {
+    const {url} = await startServer()
+    for (const path of [
+      '/assets/none.js',
+      '/assets/..%2findex.html',
+      '/assets/%2e%2e',
+      '/assets/',
+      '/posts/a/b',
+      '/rooms/a/b/c',
+    ]) {
+      const answer = await fetch(url + path)
+      expect(answer.status, path).toBe(404)
+      expect(await answer.json()).toMatchObject({code: 'NOT_FOUND'})
+      expect(answer.headers.get('cache-control')).toBe('no-store')
+      expect(answer.headers.get('content-encoding')).toBe(null)
+    }
+  })
+})
