@@ -31,10 +31,13 @@ export const refuseHandshake = (res: ServerResponse, error: ApiError): void => {
   } else endWith((res as {socket: NodeJS.WritableStream}).socket, error)
 }
 
+const TOO_SLOW = 'ERR_HTTP_REQUEST_TIMEOUT'
+
 /** The answer to what Node's parser can't take for a request: there is no request object for it. */
 export const refuseMalformed = (fault: NodeJS.ErrnoException, socket: Duplex): void => {
   // As Node's own answer: not into the midst of another one.
   const underWay = (socket as {_httpMessage?: {headersSent: boolean} | null})._httpMessage
   if (!socket.writable || underWay?.headersSent) socket.destroy()
-  else endWith(socket, fault.code === 'HPE_HEADER_OVERFLOW' ? new ApiError('TOO_LARGE') : unreadable('it is not HTTP'))
+  else if (fault.code === 'HPE_HEADER_OVERFLOW') endWith(socket, new ApiError('TOO_LARGE'))
+  else endWith(socket, unreadable(fault.code === TOO_SLOW ? 'it did not arrive in time' : 'it is not HTTP'))
 }

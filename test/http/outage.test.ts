@@ -12,7 +12,7 @@ const startBehindProxy = async () => {
   onTestFinished(() => proxy.close())
   url.search = ''
   url.port = String(proxy.port)
-  return {proxy, server: await startServer({DATABASE_URL: url.href})}
+  return {proxy, server: await startServer({DATABASE_URL: url.href, MAILS_PER_IP: '1000'})}
 }
 
 const expectUnavailable = ({status, body, text, headers}: Reply) => {

@@ -42,6 +42,7 @@ describe('MAILS_PER_IP', () => {
         ['register', {email: newAddress(), password: 'secret one'}],
         ['register', {email, password: 'secret one'}],
         ['resend-verification', {email: newAddress()}],
+        ['forgot', {email}],
       ] as const) {
         expectLimited(await elsewhere.post(`/api/email/${path}`, body), {atMost: DAY})
       }
