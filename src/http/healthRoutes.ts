@@ -3,6 +3,7 @@ import type {Parts} from '../edge/parts.ts'
 import {Ok} from '../edge/shapes.ts'
 import {tables} from '../projections/tables.ts'
 import {type Route, route} from './route.ts'
+import {STATUS} from './statuses.ts'
 
 const CHECK_MS = 2_000
 
@@ -66,7 +67,7 @@ export const healthRoutes = ({log, pool, applied, tail}: Parts): Route[] => [
         }),
       )
       const ok = head.ok && database.ok && Object.values(projections).every((one) => one.ok)
-      if (!ok) res.status(503).set('Retry-After', '1')
+      if (!ok) res.status(STATUS.UNAVAILABLE).set('Retry-After', '1')
       return {
         body: {
           ok,

@@ -83,10 +83,10 @@ export const openCodec = (personKeys: Pick<PersonKeys, 'provide' | 'find'>): Cod
 const boundTo = (id: string, type: string, person: string): string => `${id} ${type} ${person}`
 
 /** The people that an event's personal fields are about, by the field that holds their id. */
-const peopleIn = ({personal}: EventType, data: JsonObject): {subject: string; person: string}[] => {
+const peopleIn = ({personal}: EventType, data: JsonObject | null): {subject: string; person: string}[] => {
   const people: {subject: string; person: string}[] = []
   for (const subject in personal) {
-    const person = data[subject]
+    const person = data?.[subject]
     if (typeof person === 'string') people.push({subject, person})
   }
   return people
@@ -125,6 +125,7 @@ const read = (record: LogRecord, keys: ReadonlyMap<string, Buffer | null>): Logg
   if (!metadata.success) return fault(`its metadata is not valid: ${z.prettifyError(metadata.error)}`)
   const {version} = metadata.data
   if (version > known.version) return fault(`version ${version} of ${type} is not known`)
+  if (typeof record.data !== 'object' || record.data === null) return fault('its data is no object')
   const opened = open(record, known, keys)
   if (typeof opened.fault === 'string') return fault(opened.fault)
   const data = known.data.safeParse(known.upcast(opened, version))

@@ -8,7 +8,7 @@ import type {DomainEvent} from '../../src/domain/catalogue.ts'
 import type {RoomId} from '../../src/domain/room.ts'
 import type {UserId} from '../../src/domain/user.ts'
 import {KEYS_DDL, type KeyStore, openKeyStore} from '../../src/keys/keyStore.ts'
-import {openPersonKeys, PERSON_KEYS_DDL} from '../../src/keys/personKeys.ts'
+import {openPersonKeys, PERSON_KEYS_DDL, type PersonKeys} from '../../src/keys/personKeys.ts'
 import {type Codec, isFaulty, type LoggedEvent, openCodec} from '../../src/log/codec.ts'
 import type {EventLog} from '../../src/log/eventLog.ts'
 import {openHistory} from '../../src/log/history.ts'
@@ -51,6 +51,7 @@ export type Place = {
   log: EventLog
   codec: Codec
   keys: KeyStore
+  personKeys: PersonKeys
   logIdentity: string
   openLog(): Promise<EventLog>
   startNode(options?: {wrap?: (log: EventLog) => EventLog; follow?: boolean}): Promise<Node>
@@ -85,7 +86,8 @@ export const openPlace = async (adapter: Adapter = 'postgres'): Promise<Place> =
   opened.push(() => pool.end())
   await makeSchema(pool, [KEYS_DDL, PERSON_KEYS_DDL, GENERATIONS_DDL])
   const keys = await openKeyStore({pool, masterKey: randomBytes(32)})
-  const codec = openCodec(openPersonKeys({pool, wrappingKey: keys.wrappingKey}))
+  const personKeys = openPersonKeys({pool, wrappingKey: keys.wrappingKey})
+  const codec = openCodec(personKeys)
   const prefix = `t${randomBytes(6).toString('hex')}.`
   const openLog = async (): Promise<EventLog> => {
     const log = await (adapter === 'postgres' ? openPostgresLog({url: databaseUrl}) : openEventStore(prefix))
@@ -151,6 +153,7 @@ export const openPlace = async (adapter: Adapter = 'postgres'): Promise<Place> =
     log,
     codec,
     keys,
+    personKeys,
     logIdentity,
     openLog,
     startNode,
