@@ -24,7 +24,7 @@ const decodeImage = async (received: string, stripped: string, type: ImageType, 
     if ((metadata.orientation ?? 1) > 1 && frames === 1) {
       const upright = sharp(received, READ).autoOrient()
       // Pixels of CMYK become RGB, and its profile would be wrong. With another profile they keep their values.
-      if (metadata.space !== 'cmyk') upright.keepIccProfile()
+      if (metadata.space !== 'cmyk') upright.keepIccProfile().toColourspace(metadata.space)
       await encode(upright, type, metadata).toFile(stripped)
     } else {
       await sharp(stripped, {...READ, animated: true})

@@ -16,7 +16,8 @@ const MIB_10 = 10_485_760
 const KEY = /^community\/\d{4}\/\d{2}\/[0-9a-f-]{36}\.(jpg|png|gif|webp|pdf)$/
 const BASE_URL = 'http://community.example.org'
 
-const dir = await mkdtemp(join(tmpdir(), 'uploads-'))
+// Like the default, in a folder with a dot.
+const dir = join(await mkdtemp(join(tmpdir(), 'uploads-')), '.data', 'uploads')
 const server = sharedServer({UPLOAD_DIR: dir, BASE_URL})
 let ann: Person
 beforeAll(async () => {

@@ -71,6 +71,13 @@ describe('cleanImage', () => {
     })
   })
 
+  it('keeps 16 bits a channel when it turns', async () => {
+    const deep = sharp(await photo('png', {orientation: 6}), {ignoreIcc: true}).toColourspace('rgb16')
+    const image = await deep.withMetadata({orientation: 6}).png().toBuffer()
+    const {depth, width} = await sharp(await cleaned(image, 'image/png')).metadata()
+    expect({depth, width}).toEqual({depth: 'ushort', width: 300})
+  })
+
   it('takes 50 megapixels and refuses one row more', async () => {
     const image = await plain(10_000, 5_000, 'jpeg')
     expect(await clean(image, 'image/jpeg')).toHaveProperty('bytes')
