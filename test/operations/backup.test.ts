@@ -87,7 +87,7 @@ describe('backup', () => {
     const posts = await eventually(
       async () => {
         const {body} = await visitor.get('/api/posts')
-        return Array.isArray(body) && body.length === 20 && body
+        return Array.isArray(body) && body.length === 20 ? (body as object[]) : null
       },
       {ms: 30_000},
     )
