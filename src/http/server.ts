@@ -11,7 +11,8 @@ export const openServer = (handle: RequestListener): Server => {
     },
     handle,
   )
-  server.requestTimeout = 60_000
+  // An upload of 10 MiB over a slow line takes minutes.
+  server.requestTimeout = 300_000
   server.on('checkExpectation', handle)
   server.on('clientError', refuseMalformed)
   return server

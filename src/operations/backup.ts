@@ -1,7 +1,7 @@
 import {createHash, type Hash} from 'node:crypto'
 import {createReadStream, createWriteStream} from 'node:fs'
-import {cp, mkdir, readdir, readFile, writeFile} from 'node:fs/promises'
-import {join} from 'node:path'
+import {cp, mkdir, readdir, readFile, stat, writeFile} from 'node:fs/promises'
+import {basename, join} from 'node:path'
 import {createInterface} from 'node:readline'
 import {Readable, Transform} from 'node:stream'
 import {pipeline} from 'node:stream/promises'
@@ -195,13 +195,17 @@ const readManifest = async (dir: string): Promise<Manifest> => {
   return manifest.data
 }
 
+/** Files that are still coming in lie in a folder whose name begins with a dot: they are nobody's yet. */
 const copyFolder = async (from: string, to: string): Promise<number> => {
-  const files = (await readdir(from, {recursive: true, withFileTypes: true}).catch(() => [])).filter((one) =>
-    one.isFile(),
-  )
-  if (files.length === 0) return 0
-  await cp(from, to, {recursive: true, preserveTimestamps: true})
-  return files.length
+  let files = 0
+  const filter = async (path: string): Promise<boolean> => {
+    if (path !== from && basename(path).startsWith('.')) return false
+    if ((await stat(path)).isFile()) files++
+    return true
+  }
+  await mkdir(from, {recursive: true})
+  await cp(from, to, {recursive: true, preserveTimestamps: true, filter})
+  return files
 }
 
 const KEY_TABLES = ['secrets', 'people']
