@@ -66,7 +66,7 @@ describe('isReady', () => {
     }
     for (const path of ['/api/me', '/api/rooms', `/api/rooms/${id}`]) expect((await ann.get(path)).status).toBe(200)
     await build('users')
-    await eventually(async () => (await ann.get('/api/me')).body.code === 'UNAVAILABLE', {
+    await eventually(async () => (await ann.get('/api/rooms')).body.code === 'UNAVAILABLE', {
       what: 'nobody to be told to sign in because people are counted anew',
     })
     await client.query('COMMIT')
