@@ -3,7 +3,7 @@ import {createRequire} from 'node:module'
 import type {Page} from 'playwright-core'
 import {describe, expect, it} from 'vitest'
 import {visit} from '../support/server.ts'
-import {noChromium} from './chromium.ts'
+import {noChromium, untilLoaded} from './chromium.ts'
 import {neighbourhood} from './neighbourhood.ts'
 import {useSite} from './site.ts'
 
@@ -68,8 +68,7 @@ describe.skipIf(noChromium)(`who can use the client${noChromium ? `. ${noChromiu
         const {page, errors} = await site.open(who, {viewport, reducedMotion: 'reduce', bypassCSP: true})
         for (const [, path, act] of pages.filter(([other]) => other === who)) {
           await page.goto(path)
-          await page.locator('h1, h2').first().waitFor()
-          await page.waitForFunction('!document.querySelector(".bone, [aria-busy]")')
+          await untilLoaded(page)
           await act?.(page)
           for (const colorScheme of ['light', 'dark'] as const) {
             await page.emulateMedia({colorScheme})
@@ -90,13 +89,13 @@ describe.skipIf(noChromium)(`who can use the client${noChromium ? `. ${noChromiu
     const {page} = await site.open(ann)
     const focused = (): Promise<string> =>
       page.evaluate(
-        `(() => { const on = document.activeElement; return on.getAttribute('aria-label') ?? on.labels?.[0]?.textContent ?? on.textContent })()`,
+        `(() => { const on = document.activeElement; return on.getAttribute('aria-label') ?? on.labels?.[0]?.textContent ?? on.textContent })().trim()`,
       ) as Promise<string>
     const tabTo = async (name: string | RegExp) => {
       const passed: string[] = []
       for (let at = 0; at < 40; at++) {
         await page.keyboard.press('Tab')
-        const now = (await focused()).trim()
+        const now = await focused()
         if (typeof name === 'string' ? now === name : name.test(now)) return
         passed.push(now)
       }

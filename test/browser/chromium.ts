@@ -62,6 +62,12 @@ const freePort = async (): Promise<number> => {
   return port
 }
 
+/** Everything is there that was being loaded. */
+export const untilLoaded = async (page: Page): Promise<void> => {
+  await page.locator('main h1, main h2').filter({visible: true}).first().waitFor()
+  await page.locator('.bone, [aria-busy]').first().waitFor({state: 'detached'})
+}
+
 export type Visit = {context: BrowserContext; page: Page; errors: string[]}
 
 /** A window of its own. What the page logs as an error, a violated CSP among it, ends up in `errors`. */

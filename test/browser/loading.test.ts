@@ -1,5 +1,5 @@
 import {describe, expect, it} from 'vitest'
-import {noChromium} from './chromium.ts'
+import {noChromium, untilLoaded} from './chromium.ts'
 import {neighbourhood} from './neighbourhood.ts'
 import {useSite} from './site.ts'
 
@@ -10,21 +10,25 @@ describe.skipIf(noChromium)(`loading the client${noChromium ? `. ${noChromium}` 
 
   it('takes at most 150 KB of compressed JavaScript, and nothing moves while it loads', async () => {
     const {ann, lobby} = await neighbourhood(site.server)
-    for (const viewport of [
-      {width: 360, height: 740},
-      {width: 1280, height: 800},
-    ]) {
-      const {page} = await site.open(ann, {viewport})
+    const visits = [
+      {who: ann, paths: ['/', '/posts/', '/rooms/', `/rooms/${lobby}`, '/']},
+      {who: {}, paths: ['/', '/posts/']},
+    ].flatMap((visit) => [
+      {...visit, viewport: {width: 360, height: 740}},
+      {...visit, viewport: {width: 1280, height: 800}},
+    ])
+    for (const {who, paths, viewport} of visits) {
+      const {page} = await site.open(who, {viewport})
       await page.addInitScript(`
         window.moved = []
         new PerformanceObserver((list) => {
           for (const {value, sources} of list.getEntries()) if (value > 0.001) window.moved.push([value, ...sources.map(({node}) => node?.className ?? node?.nodeName)])
         }).observe({type: 'layout-shift', buffered: true})`)
-      for (const path of ['/', '/posts/', '/rooms/', `/rooms/${lobby}`]) {
+      for (const path of paths) {
         await page.goto(path)
-        await page.waitForFunction('!document.querySelector(".bone, [aria-busy]")')
+        await untilLoaded(page)
         await page.evaluate('new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))')
-        expect(await page.evaluate('window.moved'), `${path} at ${viewport.width}`).toEqual([])
+        expect.soft(await page.evaluate('window.moved'), `${path} at ${viewport.width}`).toEqual([])
       }
     }
     const {page} = await site.open()
@@ -36,5 +40,5 @@ describe.skipIf(noChromium)(`loading the client${noChromium ? `. ${noChromium}` 
     expect(scripts.reduce((sum, bytes) => sum + bytes, 0)).toBeLessThan(JAVASCRIPT_BYTES)
     const paint = await page.evaluate(`performance.getEntriesByName('first-contentful-paint')[0]?.startTime`)
     process.stdout.write(`first paint after ${Math.round(Number(paint))} ms, ${scripts} bytes of JavaScript\n`)
-  })
+  }, 60_000)
 })

@@ -92,7 +92,6 @@ describe.skipIf(noChromium)(`posts in the browser${noChromium ? `. ${noChromium}
     // What lies elsewhere is a link, whatever its name.
     expect(await old.locator('img').count()).toBe(0)
     expect(await old.getByRole('link', {name: 'example.org / a.png'}).getAttribute('rel')).toContain('noopener')
-    await page.waitForFunction('performance.getEntriesByType("resource").length > 0')
     await bob.post('/api/posts', {title: 'Live'})
     await page.getByRole('button', {name: '1 new post · Show'}).waitFor()
     expect(await page.getByRole('article', {name: 'Live'}).count()).toBe(0)

@@ -3,7 +3,7 @@ import {fileURLToPath} from 'node:url'
 import type {Page} from 'playwright-core'
 import {it} from 'vitest'
 import {connect, visit} from '../support/server.ts'
-import {buildClient, launch, noChromium, openWindow, startSite} from './chromium.ts'
+import {buildClient, launch, noChromium, openWindow, startSite, untilLoaded} from './chromium.ts'
 import {neighbourhood} from './neighbourhood.ts'
 
 const FOLDER = fileURLToPath(new URL('../../screenshots/', import.meta.url))
@@ -107,10 +107,11 @@ it.skipIf(noChromium)(
           })
           page.setDefaultTimeout(8_000)
           await page.goto(path)
-          await page.locator('h1').first().waitFor()
-          await page.waitForFunction('!document.querySelector("[aria-busy]")')
+          await untilLoaded(page)
           await act?.(page)
-          await page.waitForFunction('![...document.images].some(({complete}) => !complete)')
+          await page.evaluate(
+            'Promise.all([...document.images].map((image) => image.decode().catch(() => null))).then(() => null)',
+          )
           await page.evaluate('document.fonts.ready.then(() => null)')
           await page.screenshot({path: `${FOLDER}${name}-${size}-${colorScheme}.png`, animations: 'disabled'})
           if (errors.length > 0) process.stderr.write(`${name} ${size}: ${errors.join('\n')}\n`)

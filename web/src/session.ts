@@ -1,5 +1,6 @@
 import {ask, type Failure, onSignedOut, toFailure} from './api.ts'
 import type {User} from './contract.ts'
+import {readStored, writeStored} from './storage.ts'
 import {createStore} from './store.ts'
 
 export type Session =
@@ -7,9 +8,17 @@ export type Session =
   | {status: 'out'; ended: boolean}
   | {status: 'in'; user: User}
 
+const HINT = 'signed-in'
+/** Whether this browser was signed in when it was last here, so that the right page can be prepared. */
+export const expectsSession = (): boolean => readStored<boolean>(HINT) === true
+
 /** Who is signed in. `ended`: somebody was, until the server said that the session is over. */
 export const session = createStore<Session>({status: 'unknown', failure: null})
 
+session.subscribe(() => {
+  const {status} = session.get()
+  if (status !== 'unknown') writeStored(HINT, status === 'in' ? true : null)
+})
 onSignedOut(() => session.update((now) => (now.status === 'in' ? {status: 'out', ended: true} : now)))
 
 export const loadSession = async (): Promise<void> => {

@@ -48,11 +48,11 @@ const Account = ({user, onErase}: {user: User; onErase: () => void}) => (
         Erase my account…
       </Button>
     </section>
-    <footer className="dialog-foot">
+    <div className="dialog-foot">
       <a className="button button-quiet" href="/api/logout" onClick={forgetStored}>
         Sign out
       </a>
-    </footer>
+    </div>
   </>
 )
 
@@ -99,12 +99,12 @@ const Erase = ({user, onCancel}: {user: User; onCancel: () => void}) => {
           <p>{failure.message}</p>
         </Note>
       )}
-      <footer className="dialog-foot">
+      <div className="dialog-foot">
         <Button onClick={onCancel}>Keep my account</Button>
         <Button type="submit" look="danger" busy={busy}>
           Erase everything
         </Button>
-      </footer>
+      </div>
     </form>
   )
 }

@@ -8,7 +8,7 @@ import {loadPosts, postFeed} from '../posts/feed.ts'
 import {postPath} from '../posts/postCard.tsx'
 import {RoomLine, RoomLineSkeleton} from '../rooms/roomList.tsx'
 import {Link} from '../router.tsx'
-import {session} from '../session.ts'
+import {expectsSession, session} from '../session.ts'
 import {useStore} from '../store.ts'
 import {Avatar, FailureNote, Icon, Name, PageTitle, places, When} from '../ui/parts.tsx'
 
@@ -32,6 +32,7 @@ export const HomePage = () => {
     )
   }
   if (now.status === 'in') return <Inside user={now.user} />
+  if (now.status === 'unknown' && expectsSession()) return <InsideSkeleton />
   return (
     <div className="page home">
       <div className="home-lead">
@@ -98,7 +99,41 @@ const NewestPosts = () => {
   )
 }
 
-const Inside = ({user}: {user: User}) => (
+/** One change from what is being loaded to what is there: parts that come one by one would push each other down. */
+const Inside = ({user}: {user: User}) => {
+  const posts = useStore(postFeed).status
+  const rooms = useStore(myRooms).status
+  useEffect(() => {
+    if (postFeed.get().status === 'loading') void loadPosts()
+  }, [])
+  return posts === 'loading' || rooms === 'loading' ? <InsideSkeleton /> : <Loaded user={user} />
+}
+
+const InsideSkeleton = () => (
+  <div className="page home" aria-busy="true">
+    <span className="visually-hidden">The page is being loaded.</span>
+    <div className="home-hello" aria-hidden="true">
+      <span className="bone bone-title" />
+    </div>
+    <div className="home-columns" aria-hidden="true">
+      <ul className="newest">
+        {places(NEWEST).map((at) => (
+          <li key={at} className="newest-line">
+            <span className="bone bone-title" />
+            <span className="bone bone-name" />
+          </li>
+        ))}
+      </ul>
+      <ul className="room-list">
+        {places(ROOMS).map((at) => (
+          <RoomLineSkeleton key={at} />
+        ))}
+      </ul>
+    </div>
+  </div>
+)
+
+const Loaded = ({user}: {user: User}) => (
   <div className="page home">
     <div className="home-hello">
       <PageTitle title="Community">
@@ -140,7 +175,6 @@ const Rooms = () => {
         </p>
       )}
       <ul className="room-list">
-        {status === 'loading' && places(2).map((at) => <RoomLineSkeleton key={at} />)}
         {rooms.slice(0, ROOMS).map((room) => (
           <RoomLine key={room.id} room={room} />
         ))}

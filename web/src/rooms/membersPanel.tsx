@@ -20,9 +20,9 @@ export const MembersPanel = ({feed, me, onLeave}: {feed: RoomFeed; me: User; onL
   return (
     <div className="members">
       <Invite roomId={room.id} />
-      <h3>Online</h3>
+      <h2>Online</h2>
       <MemberList members={here.slice(0, SHOWN)} me={me} online />
-      {away.length > 0 && <h3>Away</h3>}
+      {away.length > 0 && <h2>Away</h2>}
       <MemberList members={away} me={me} />
       {rest > 0 && <p className="hint">and {plural(rest, 'other')}</p>}
       <Button look="plain" className="leave" onClick={onLeave}>

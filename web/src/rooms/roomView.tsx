@@ -59,10 +59,12 @@ const OpenRoom = ({feed, roomId, me}: {feed: RoomFeed; roomId: string; me: User}
               )}
             </p>
           </div>
-          <Button look="plain" className="room-members" onClick={() => setShowing(true)} aria-haspopup="dialog">
-            <Icon name="people" />
-            {room ? plural(room.memberCount, 'member') : '…'}
-          </Button>
+          {room && (
+            <Button look="plain" className="room-members" onClick={() => setShowing(true)} aria-haspopup="dialog">
+              <Icon name="people" />
+              {plural(room.memberCount, 'member')}
+            </Button>
+          )}
         </header>
         <MessageList feed={feed} me={me} />
         <Composer feed={feed} roomId={roomId} me={me} />
@@ -164,12 +166,12 @@ const Leave = ({roomId, name, onClose}: {roomId: string; name: string; onClose: 
           <p>{failure.message}</p>
         </Note>
       )}
-      <footer className="dialog-foot">
+      <div className="dialog-foot">
         <Button onClick={onClose}>Stay</Button>
         <Button look="danger" busy={busy} onClick={() => void leave()}>
           Leave room
         </Button>
-      </footer>
+      </div>
     </Dialog>
   )
 }

@@ -13,6 +13,7 @@ import {RoomView} from './roomView.tsx'
 
 export const RoomsPage = ({roomId}: {roomId: string | null}) => {
   const now = useStore(session)
+  const {status} = useStore(myRooms)
   if (now.status === 'out') {
     return (
       <div className="page page-narrow">
@@ -34,9 +35,7 @@ export const RoomsPage = ({roomId}: {roomId: string | null}) => {
       {roomId && now.status === 'in' ? (
         <RoomView key={`${now.user.id} ${roomId}`} roomId={roomId} me={now.user} />
       ) : (
-        <div className="rooms-rest">
-          <OpenRooms />
-        </div>
+        <div className="rooms-rest">{status !== 'loading' && <OpenRooms />}</div>
       )}
     </div>
   )
@@ -65,7 +64,7 @@ const Sidebar = ({roomId}: {roomId: string | null}) => {
           <p>Make a room and invite somebody by email address, or join one that is open.</p>
         </Empty>
       )}
-      <ul className="room-list">
+      <ul className="room-list" key={status}>
         {status === 'loading' && places(4).map((at) => <RoomLineSkeleton key={at} />)}
         {rooms.map((room) => (
           <RoomLine key={room.id} room={room} current={room.id === roomId} />
@@ -154,7 +153,7 @@ const NewRoom = ({onClose}: {onClose: () => void}) => {
           value={name}
           onChange={(event) => setName(event.target.value)}
           error={tried ? nameError : null}
-          autoFocus
+          data-first
           dir="auto"
         />
         <fieldset className="choices">
@@ -177,12 +176,12 @@ const NewRoom = ({onClose}: {onClose: () => void}) => {
             <p>{failure.message}</p>
           </Note>
         )}
-        <footer className="dialog-foot">
+        <div className="dialog-foot">
           <Button onClick={onClose}>Cancel</Button>
           <Button type="submit" look="main" busy={busy}>
             Create room
           </Button>
-        </footer>
+        </div>
       </form>
     </Dialog>
   )

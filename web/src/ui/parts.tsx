@@ -139,6 +139,7 @@ export const Dialog = ({title, onClose, children}: {title: string; onClose: () =
     const shown = dialog.current!
     const before = document.activeElement
     if (!shown.open) shown.showModal()
+    shown.querySelector<HTMLElement>('[data-first]')?.focus()
     return () => {
       shown.close()
       if (before instanceof HTMLElement) before.focus({preventScroll: true})
@@ -153,12 +154,12 @@ export const Dialog = ({title, onClose, children}: {title: string; onClose: () =
       onClick={(event) => event.target === dialog.current && onClose()}
     >
       <div className="dialog-inside">
-        <header className="dialog-head">
+        <div className="dialog-head">
           <h2 id={id}>{title}</h2>
           <button type="button" className="icon-button" aria-label="Close" onClick={onClose}>
             <Icon name="close" />
           </button>
-        </header>
+        </div>
         {children}
       </div>
     </dialog>
