@@ -8,6 +8,7 @@ import {takeServerLease} from './database/serverLease.ts'
 import {cookieFlags} from './edge/cookies.ts'
 import {openLimits} from './edge/limits.ts'
 import type {Parts} from './edge/parts.ts'
+import {openReadMarks} from './edge/readMarks.ts'
 import {openSessions} from './edge/sessions.ts'
 import {openFeed} from './feed.ts'
 import {openFoundation} from './foundation.ts'
@@ -98,6 +99,9 @@ export const openApp = (
     const sessions = openSessions({pool, secret: secrets.sessionSecret, cookie: cookieFlags(config)})
     onClose('sessions', async () => sessions.stop())
 
+    const readMarks = openReadMarks({pool, tail})
+    onClose('read marks', readMarks.stop)
+
     const uploads = await openUploads(config)
     const uploadUrls = openUploadUrls(config)
 
@@ -124,6 +128,7 @@ export const openApp = (
       execute,
       keys,
       sessions,
+      readMarks,
       limits: openLimits(pool, config.limits),
       uploads,
       uploadUrls,

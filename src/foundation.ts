@@ -2,6 +2,7 @@ import {Pool} from 'pg'
 import type {Config} from './config.ts'
 import {makeSchema} from './database/schema.ts'
 import {LIMITS_DDL} from './edge/limits.ts'
+import {READ_MARKS_DDL} from './edge/readMarks.ts'
 import {SESSIONS_DDL} from './edge/sessions.ts'
 import {SIGNED_OUT_DDL} from './edge/signedOut.ts'
 import {KEYS_DDL, type KeyStore, openKeyStore, WrongMasterKey} from './keys/keyStore.ts'
@@ -17,6 +18,7 @@ import {GENERATIONS_DDL} from './projections/generations.ts'
 export const SCHEMA = [
   SESSIONS_DDL,
   SIGNED_OUT_DDL,
+  READ_MARKS_DDL,
   LIMITS_DDL,
   MAIL_QUEUE_DDL,
   KEYS_DDL,

@@ -16,6 +16,7 @@ import type {BeganAt} from '../streams/beganAt.ts'
 import type {Uploads} from '../uploads/uploads.ts'
 import type {UploadUrls} from '../uploads/uploadUrls.ts'
 import type {Limits} from './limits.ts'
+import type {ReadMarks} from './readMarks.ts'
 import type {Sessions} from './sessions.ts'
 import type {DocumentedEvent} from './socketEvent.ts'
 
@@ -35,6 +36,7 @@ export type Parts = {
   mail: SendLink
   resetMail: SendLink
   sessions: Sessions
+  readMarks: ReadMarks
   limits: Limits
   /** null: not configured. */
   uploads: Uploads | null

@@ -24,7 +24,7 @@ const PAGE = 500
 const RECENT_MESSAGES = 50
 
 export const roomRoutes = (parts: Parts): Route[] => {
-  const {pool, execute, beganAt, keys, tail} = parts
+  const {pool, execute, beganAt, keys, tail, readMarks} = parts
   const params = z.object({roomId: pathId})
 
   /** Sockets follow memberships on the tail, so a change is answered once this node's tail has it. */
@@ -55,11 +55,17 @@ export const roomRoutes = (parts: Parts): Route[] => {
         const found = list ? await list(pool, by.userId, page) : await listAllRooms(pool, page)
         const shown = found.slice(0, limit)
         const query = `limit=${limit}&cursor=${shown.at(-1)?.position}${visibility ? '&visibility=open' : ''}`
-        const invitations = by.identity === null ? [] : await listInvitations(pool, by.identity)
+        const [invitations, readSeq] = await Promise.all([
+          by.identity === null ? [] : listInvitations(pool, by.identity),
+          readMarks.of(
+            by.userId,
+            shown.map(({id}) => id),
+          ),
+        ])
         return {
           body: {
             ok: true,
-            rooms: shown.map((room) => roomBody(room)),
+            rooms: shown.map((room) => roomBody(room, readSeq)),
             invitations: invitations.map(({roomId, roomName, inviterId, inviterName, invitedAt}) => ({
               roomId,
               roomName,
@@ -118,16 +124,17 @@ export const roomRoutes = (parts: Parts): Route[] => {
       tables: [rooms, roomMembers, messages],
       handle: async ({by, params: {roomId}, query: {limit, cursor}}) => {
         const room = await readableRoom(parts, by, roomId)
-        const [members, recent] = await Promise.all([
+        const [members, recent, readSeq] = await Promise.all([
           listMembers(pool, roomId, {after: cursor ?? null, limit: limit + 1}),
           listMessages(pool, roomId, {limit: RECENT_MESSAGES}),
+          readMarks.of(by.userId, [roomId]),
         ])
         const shown = members.slice(0, limit)
         const next = `/api/rooms/${roomId}?limit=${limit}&cursor=${shown.at(-1)?.position}`
         return {
           body: {
             ok: true,
-            room: roomBody(room),
+            room: roomBody(room, readSeq),
             members: shown.map(({userId, username, isBot, joinedAt}) => ({
               userId,
               username,

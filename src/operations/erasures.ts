@@ -5,6 +5,7 @@ import {setTimeout as pause} from 'node:timers/promises'
 import type {Pool} from 'pg'
 import type {Logger} from 'pino'
 import {type Erasure, eraseUser, finishErasure} from '../commands/eraseUser.ts'
+import {deleteReadMarks} from '../edge/readMarks.ts'
 import type {Feed} from '../feed.ts'
 import type {Foundation} from '../foundation.ts'
 import {isFaulty} from '../log/codec.ts'
@@ -42,6 +43,7 @@ export const openErasure = ({
   },
   endSessions: async (userId) => {
     await pool.query(`DELETE FROM state.sessions WHERE sess->>'userId' = $1`, [userId])
+    await deleteReadMarks(pool, userId)
   },
   deleteUploads: async (userId) => {
     for await (const record of log.readStream(userStream(userId))) {

@@ -2,6 +2,7 @@ import {z} from 'zod'
 import {MessageShape, PostShape} from '../edge/shapes.ts'
 import type {DocumentedEvent} from '../edge/socketEvent.ts'
 import {joinRoomDocumented} from './joinRoomEvent.ts'
+import {readDocumented} from './readEvent.ts'
 import {sendMessageDocumented} from './sendMessageEvent.ts'
 
 const roomId = z.string()
@@ -30,6 +31,7 @@ const RoomChange = z.discriminatedUnion('kind', [
 export const documentedEvents: readonly DocumentedEvent[] = [
   joinRoomDocumented,
   sendMessageDocumented,
+  readDocumented,
   {
     name: 'message',
     from: 'server',

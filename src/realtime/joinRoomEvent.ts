@@ -65,7 +65,7 @@ callback is called, then what is said from then on, with none lost and none twic
  * newest seq is read, and let go past what was read, so that nothing falls in between and nothing comes twice.
  */
 export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => {
-  const {execute, tail, pool, applied} = parts
+  const {execute, tail, pool, applied, readMarks} = parts
   const inTurn = openTurns()
 
   const join = async (
@@ -79,7 +79,12 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
     if (!(await applied.reached([rooms, roomMembers, messages], asOf.position, 2_000))) throw new ApiError('BEHIND')
     const room = await findRoom(pool, by.userId, roomId)
     if (!room) throw new ApiError('NOT_FOUND')
-    const answer = (seq: number) => ({ok: true, room: {...roomBody({...room, isMember: true}), lastSeq: seq}, seq})
+    const readSeq = await readMarks.of(by.userId, [roomId])
+    const answer = (seq: number) => ({
+      ok: true,
+      room: {...roomBody({...room, isMember: true}, readSeq), lastSeq: seq},
+      seq,
+    })
     const isIn = delivery.isIn(socket, roomId)
     if (isIn && since === undefined) {
       const {state: chat} = await execute.load(chatStream(roomId), chatFold, {fresh: true})

@@ -15,6 +15,7 @@ import {isFlushed} from './backlog.ts'
 import {openDelivery} from './delivery.ts'
 import {openEventRate} from './eventRate.ts'
 import {joinRoomEvent} from './joinRoomEvent.ts'
+import {readEvent} from './readEvent.ts'
 import {sendMessageEvent} from './sendMessageEvent.ts'
 
 const MAX_SOCKETS = 50
@@ -72,7 +73,7 @@ export const openSockets = (
   })
   const signedOut = openSignedOut({url: databaseUrl, pool})
   const events = new Map(
-    [joinRoomEvent(parts, delivery), sendMessageEvent(parts, delivery)].map((one) => [one.name, one]),
+    [joinRoomEvent(parts, delivery), sendMessageEvent(parts, delivery), readEvent(parts)].map((one) => [one.name, one]),
   )
   let stopping = false
   let underWay = 0
