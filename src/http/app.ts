@@ -25,6 +25,8 @@ export const openHttp = (parts: Parts): Express => {
   app.disable('x-powered-by')
   app.set('trust proxy', config.trustProxy)
   app.set('etag', false)
+  // Express would answer 304 to any `If-None-Match: *`; whether that is so is for the route to say.
+  Object.defineProperty((app as Express & {request: Request}).request, 'fresh', {value: false})
   app.use(
     helmet({
       contentSecurityPolicy: contentSecurityPolicy(config),

@@ -65,6 +65,8 @@ export const uploadRoutes = ({execute, uploads, uploadUrls, config}: Parts): Rou
 const refusedFile = ({refused, why}: FileRefusal): ApiError =>
   new ApiError(refused, why === undefined ? {} : {issues: [{path: 'file', message: why}]})
 
+type Fault = Error & {code?: string; status?: number; headers?: Record<string, string>}
+
 /** Ranges and conditions are Express's. What it refuses of them has no body: 412, or 416 with the size. */
 const sendUpload = (res: Response, dir: string, key: UploadKey): Promise<void> =>
   new Promise((resolve, reject) => {
@@ -78,8 +80,9 @@ const sendUpload = (res: Response, dir: string, key: UploadKey): Promise<void> =
       'Cross-Origin-Resource-Policy': 'cross-origin',
       ETag: `"${key}"`,
     }
-    res.sendFile(key, {root: dir, headers}, (error?: Error & {status?: number; headers?: Record<string, string>}) => {
-      if (!error || res.headersSent) return resolve()
+    res.sendFile(key, {root: dir, headers}, (error?: Fault) => {
+      // Whoever went away before the first byte is nobody's fault.
+      if (!error || res.headersSent || error.code === 'ECONNABORTED') return resolve()
       if (error.status === 404) return reject(new ApiError('NOT_FOUND'))
       if (error.status === undefined || error.status >= 500) return reject(error)
       res.status(error.status).set(error.headers ?? {})

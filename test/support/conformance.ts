@@ -88,8 +88,9 @@ const parsed = (body: string): {value: unknown} | null => {
 /** What is refused before any route is found. */
 const EARLY: {[status: number]: string} = {400: 'INVALID', 403: 'CROSS_SITE', 404: 'NOT_FOUND'}
 
-const misfitOfEarly = ({status, body}: Exchange): string | null => {
+const misfitOfEarly = ({method, status, body}: Exchange): string | null => {
   const {document, misfit} = contract()
+  if (method === 'HEAD' && EARLY[status] !== undefined) return body === '' ? null : 'there is a body'
   const json = parsed(body)
   if (!json) return 'the body is not JSON'
   const code = (json.value as {code?: unknown}).code
