@@ -43,13 +43,19 @@ export const sendMessage = async (
   if (refused) return refused
   const table = nonce === null ? null : await findNonce.inTable(roomId, by.userId, nonce)
 
+  // The nonce is not on any message up to here, as the table and the log have it for good.
+  let searched = table?.upTo ?? -1
+  let stored = table?.found?.message ?? null
   const find = async (chat: Chat): Promise<Message | null> => {
-    if (nonce === null || !table) return null
-    if (table.found) return table.found.message
+    if (nonce === null || stored) return stored
     const {found, from} = recall(chat, by.userId, nonce)
-    if (found || from <= table.upTo + 1) return found
-    return findNonce.inLog(roomId, by.userId, nonce, {after: table.upTo, before: from})
+    if (found || from <= searched + 1) return found
+    stored = await findNonce.inLog(roomId, by.userId, nonce, {after: searched, before: from})
+    searched = from - 1
+    return stored
   }
+  // Where the table is far behind, others that wait for the same append must not wait for the search as well.
+  if (nonce !== null) await find((await execute.load(chatStream(roomId), chatFold)).state)
 
   let earlier: Message | null = null
   const sent = await execute.execute(
