@@ -5,6 +5,6 @@ export default defineConfig({
   test: {
     include: ['test/browser/screenshots.ts'],
     globalSetup: ['test/support/globalSetup.ts'],
-    testTimeout: 180_000,
+    testTimeout: 600_000,
   },
 })
