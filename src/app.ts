@@ -28,6 +28,7 @@ import {documentedEvents} from './realtime/documentedEvents.ts'
 import {openSockets} from './realtime/sockets.ts'
 import {beganAtIn} from './streams/beganAt.ts'
 import {readChat} from './streams/readChat.ts'
+import {userIdOf} from './streams/streams.ts'
 import {openUploads} from './uploads/uploads.ts'
 import {openUploadUrls} from './uploads/uploadUrls.ts'
 
@@ -86,7 +87,10 @@ export const openApp = (
 
     const queue = openMailQueue({
       pool,
-      masterKey: keys.derive('mail'),
+      keyOf: async (stream) => {
+        const userId = userIdOf(stream)
+        return (await personKeys.provide([userId])).get(userId) ?? null
+      },
       transport: openTransport(config.mail, logger),
       isInLog: async (stream, eventId) => {
         for await (const {id} of log.readStream(stream)) if (id === eventId) return true
@@ -129,7 +133,7 @@ export const openApp = (
       keys,
       sessions,
       readMarks,
-      limits: openLimits(pool, config.limits),
+      limits: openLimits(pool, config.limits, keys.derive('limits')),
       uploads,
       uploadUrls,
       logger,

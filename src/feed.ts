@@ -1,7 +1,6 @@
 import type {Logger} from 'pino'
 import {type Execute, openExecute} from './commands/execute.ts'
 import type {Foundation} from './foundation.ts'
-import {isFaulty} from './log/codec.ts'
 import {openTail, type Tail} from './log/tail.ts'
 import {type Applied, openApplied} from './projections/applied.ts'
 import {openRunner, type Runner} from './projections/runner.ts'
@@ -19,7 +18,7 @@ export type Feed = {
 
 /** What follows the log: remembered state, and the read tables, which this process feeds where no other does. */
 export const openFeed = (
-  {url, pool, log, logIdentity, codec, personKeys}: Foundation,
+  {url, pool, log, logIdentity, codec}: Foundation,
   {logger, onFatal}: {logger: Logger; onFatal: (reason: string) => void},
 ): Feed => {
   const tail = openTail({
@@ -30,10 +29,10 @@ export const openFeed = (
   const execute = openExecute({log, codec})
   tail.listen(execute.observe)
   tail.listen((event) => {
-    if (event.type !== 'UserErased' || isFaulty(event)) return
+    if (event.type !== 'UserErased') return
     // What is remembered may hold the person's words.
-    personKeys.forget(event.data.userId)
     execute.forget()
+    tail.forget()
   })
   const applied = openApplied({url, pool, tables})
   const runner = openRunner({url, pool, log, codec, logIdentity, tail, tables, applied, logger})

@@ -2,6 +2,7 @@ import {Pool} from 'pg'
 import type {Config} from './config.ts'
 import {makeSchema} from './database/schema.ts'
 import {LIMITS_DDL} from './edge/limits.ts'
+import {PRESENCE_DDL} from './edge/presence.ts'
 import {READ_MARKS_DDL} from './edge/readMarks.ts'
 import {SESSIONS_DDL} from './edge/sessions.ts'
 import {SIGNED_OUT_DDL} from './edge/signedOut.ts'
@@ -19,6 +20,7 @@ export const SCHEMA = [
   SESSIONS_DDL,
   SIGNED_OUT_DDL,
   READ_MARKS_DDL,
+  PRESENCE_DDL,
   LIMITS_DDL,
   MAIL_QUEUE_DDL,
   KEYS_DDL,
@@ -62,7 +64,7 @@ const openKeys = async (
   } catch (error) {
     if (!(error instanceof WrongMasterKey) || !nextMasterKey) throw error
     const keys = await openKeyStore({pool, masterKey: nextMasterKey})
-    await settleMasterKey(dataDir)
+    await settleMasterKey(dataDir, nextMasterKey)
     return {keys, masterKey: nextMasterKey}
   }
 }

@@ -1,16 +1,18 @@
-import {isRefusal, type Refusal} from '../domain/event.ts'
+import {isRefusal, type Refusal, refusal} from '../domain/event.ts'
 import {decideRelease, type IdentityHash} from '../domain/identity.ts'
 import {decideLeave, type RoomId} from '../domain/room.ts'
-import {decideErase, type UserId} from '../domain/user.ts'
+import {decideDropAttempt, decideErase, isSomebody, type UserId} from '../domain/user.ts'
 import type {PersonKeys} from '../keys/personKeys.ts'
 import {identityFold, identityStream, roomFold, roomStream, userFold, userStream} from '../streams/streams.ts'
 import type {CommandContext, Execute} from './execute.ts'
 
 export type Erasure = {
   execute: Execute
-  personKeys: Pick<PersonKeys, 'destroy'>
-  /** Rooms that the person is in or invited to, as of the newest event. */
+  personKeys: Pick<PersonKeys, 'destroy' | 'markErased'>
+  /** Rooms that the person is in, or that whoever owns the identity is invited to, as of the newest event. */
   roomsOf(userId: UserId, identity: IdentityHash): Promise<RoomId[]>
+  /** Registration attempts for an identity that this person owns, as of the newest event. */
+  attemptsBeside(userId: UserId, identity: IdentityHash): Promise<UserId[]>
   /** Signs the person out everywhere. */
   endSessions(userId: UserId): Promise<void>
   /** Removes the person's files. */
@@ -19,45 +21,72 @@ export type Erasure = {
   deleteMails(userId: UserId): Promise<void>
 }
 
-/**
- * Erases a person, or a registration attempt that came to nothing. The event decides; what follows from it can be done
- * any number of times, and its last step is the destroyed key, so whatever a crash left undone is seen by the key that is
- * still there.
- */
+/** Erases a person, or a registration attempt. It can't be undone, and what a crash leaves undone the next run does. */
 export const eraseUser = async (
   erasure: Erasure,
   userId: UserId,
   context: Omit<CommandContext, 'name'>,
 ): Promise<{position: bigint} | Refusal> => {
-  const as = {...context, name: 'eraseUser'}
-  const erased = await erasure.execute.execute(userStream(userId), userFold, as, decideErase)
-  if (isRefusal(erased)) return erased
-  await finishErasure(erasure, userId, as)
-  return {position: erased.position!}
+  const {state: user} = await erasure.execute.load(userStream(userId), userFold, {fresh: true})
+  if (user.kind === 'none') return refusal({refused: 'NOT_FOUND'})
+  return {position: await finishErasure(erasure, userId, {...context, name: 'eraseUser'})}
 }
 
-/** Everything that follows from the event that a person is erased. */
-export const finishErasure = async (
-  {execute, personKeys, roomsOf, endSessions, deleteUploads, deleteMails}: Erasure,
+/**
+ * Erases a registration attempt that can come to nothing. Here the event decides, because its link may be sent again
+ * meanwhile; nothing personal can follow it in the log, as an attempt is nobody who could write.
+ */
+export const eraseAttempt = async (
+  erasure: Erasure,
   userId: UserId,
+  now: Date,
   context: CommandContext,
 ): Promise<void> => {
+  const {execute} = erasure
   const {state: user} = await execute.load(userStream(userId), userFold, {fresh: true})
-  if (user.kind !== 'erased') return
-  const {identity} = user
+  if (!isSomebody(user)) return
+  const {state: owner} = await execute.load(identityStream(user.identity), identityFold, {fresh: true})
+  if (owner.kind === 'claimed' && owner.userId === userId) return
+  const isLost = owner.kind === 'claimed'
+  const dropped = await execute.execute(userStream(userId), userFold, context, (state) =>
+    decideDropAttempt(state, {isLost, now: now.toISOString()}),
+  )
+  if (!isRefusal(dropped) && dropped.state.kind === 'erased') await finishErasure(erasure, userId, context)
+}
+
+/**
+ * Each step can be done any number of times. The key goes first: it is gone before the event is there, so that whoever
+ * reads what came after the event finds none, on any node and whatever crashed. Gives the newest position of it.
+ */
+export const finishErasure = async (erasure: Erasure, userId: UserId, context: CommandContext): Promise<bigint> => {
+  const {execute, personKeys, roomsOf, attemptsBeside, endSessions, deleteUploads, deleteMails} = erasure
+  await personKeys.destroy(userId)
+  const erased = await execute.execute(userStream(userId), userFold, context, decideErase)
+  if (isRefusal(erased) || erased.state.kind !== 'erased') throw new Error(`${userId} is not there to be erased`)
+  const {identity} = erased.state
   await endSessions(userId)
-  // A name is needed to say who left; nobody can read it any more.
-  const as = {userId, username: '', isBot: false, identity}
-  for (const roomId of await roomsOf(userId, identity)) {
-    await execute.execute(roomStream(roomId), roomFold, context, (room) => {
-      const decision = decideLeave(room, as)
-      return isRefusal(decision) ? [] : decision
-    })
+  const {state: owner} = await execute.load(identityStream(identity), identityFold, {fresh: true})
+  // Invitations are the identity's: of an attempt, or once it is released, they are somebody else's.
+  if (owner.kind === 'claimed' && owner.userId === userId) {
+    const as = {userId, username: '', isBot: false, identity}
+    for (const roomId of await roomsOf(userId, identity)) {
+      await execute.execute(roomStream(roomId), roomFold, context, (room) => {
+        const decision = decideLeave(room, as)
+        return isRefusal(decision) ? [] : decision
+      })
+    }
+    // Of who signed in meanwhile.
+    await endSessions(userId)
+    // Their links died when this person claimed the identity, and must not come to life when it is free again.
+    for (const attempt of await attemptsBeside(userId, identity)) {
+      await eraseAttempt(erasure, attempt, new Date(), context)
+    }
   }
   await deleteUploads(userId)
   await deleteMails(userId)
   await execute.execute(identityStream(identity), identityFold, context, (state) =>
     decideRelease(state, identity, userId),
   )
-  await personKeys.destroy(userId)
+  await personKeys.markErased(userId)
+  return erased.position!
 }

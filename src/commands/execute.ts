@@ -80,6 +80,8 @@ export type Execute = ReturnType<typeof openExecute>
  */
 export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog; codec: Codec; now?: () => Date}) => {
   const streams = new Map<string, Stream>()
+  // What was read or decided before everything was forgotten must not be remembered after it.
+  let forgotten = 0
 
   const streamOf = <S, E extends DomainEvent>(name: string, fold: Fold<S, E>): Stream => {
     let stream = streams.get(name)
@@ -120,6 +122,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
   const refresh = async (name: string, stream: Stream): Promise<Snapshot<unknown>> => {
     const from = stream.cached ?? {state: stream.fold.initial, revision: -1, position: null}
     const missed: TailEvent[] = []
+    const before = forgotten
     stream.reading.add(missed)
     try {
       const events: LoggedEvent[] = []
@@ -142,7 +145,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
       if (later.every((event, index) => event.revision === snapshot.revision + 1 + index)) {
         snapshot = advance(stream, snapshot, later)
       }
-      if ((stream.cached?.revision ?? -1) <= snapshot.revision) stream.cached = snapshot
+      if (before === forgotten && (stream.cached?.revision ?? -1) <= snapshot.revision) stream.cached = snapshot
       return snapshot
     } finally {
       stream.reading.delete(missed)
@@ -172,6 +175,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
   const round = async (name: string, stream: Stream, batch: Work<unknown, DomainEvent>[]): Promise<void> => {
     // Of more events than these the state forgets the first before the log holds them.
     const most = stream.fold.newest ?? Number.POSITIVE_INFINITY
+    const before = forgotten
     let fresh = stream.cached === null
     let snapshot = stream.cached ?? (await refresh(name, stream))
     for (;;) {
@@ -229,7 +233,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
       stream.wroteAt = performance.now()
       stream.roundTripMs = Math.min(stream.wroteAt - began, MAX_ROUND_TRIP_MS)
       if (result.ok) {
-        if ((stream.cached?.revision ?? -1) < result.revision) {
+        if (before === forgotten && (stream.cached?.revision ?? -1) < result.revision) {
           stream.cached = {state, revision: result.revision, position: result.position}
         }
         return settle(result.position)
@@ -345,6 +349,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
 
     /** What is remembered may be behind what the tail missed: forget it. */
     forget: (): void => {
+      forgotten++
       for (const stream of streams.values()) stream.cached = null
     },
   }

@@ -194,6 +194,16 @@ export const decideTakeOver = (
   return [{type: 'ProfileChanged', data: {userId: user.userId, username: name, email}}]
 }
 
+/**
+ * Of a registration attempt that can come to nothing: another one owns its identity (`isLost`), or its last link ran out.
+ * `now` is an ISO time.
+ */
+export const decideDropAttempt = (user: User, {isLost, now}: {isLost: boolean; now: string}): UserEvent[] => {
+  if (user.kind !== 'attempt') return []
+  const isOpen = [...user.tokens, ...user.resets].some(({expiresAt}) => now < expiresAt)
+  return isOpen && !isLost ? [] : [{type: 'UserErased', data: {userId: user.userId}}]
+}
+
 /** Irrevocable: what follows from it is done again by each start until it is done. */
 export const decideErase = (user: User): Decision<UserEvent> => {
   if (user.kind === 'none') return refusal({refused: 'NOT_FOUND'})

@@ -1,3 +1,4 @@
+import {createHmac} from 'node:crypto'
 import {isIPv6} from 'node:net'
 import type {Pool} from 'pg'
 import {type RateLimiterAbstract, RateLimiterMemory, RateLimiterPostgres, RateLimiterRes} from 'rate-limiter-flexible'
@@ -13,24 +14,29 @@ CREATE TABLE IF NOT EXISTS state.limits (key text PRIMARY KEY, points integer NO
 export type Limit = (key: string) => Promise<void>
 export type Limits = {mails: Limit; logins: Limit; writes: Limit; messages: Limit}
 
-/** Mails are counted in Postgres, for all nodes and over restarts; the rest by each node, for a minute, in memory. */
-export const openLimits = (pool: Pool, config: Config['limits']): Limits => {
+/**
+ * Mails are counted in Postgres, for all nodes and over restarts, by a hash of the client's address under `secret`; the
+ * rest by each node, for a minute, in memory.
+ */
+export const openLimits = (pool: Pool, config: Config['limits'], secret: Buffer): Limits => {
+  const hidden = (key: string) => createHmac('sha256', secret).update(key).digest('base64url')
   const minute = (points: number, keyPrefix: string): Limit =>
     limit(points, () => new RateLimiterMemory({points, duration: 60, keyPrefix}))
+  const mails = limit(
+    config.mailsPerIp,
+    () =>
+      new RateLimiterPostgres({
+        storeClient: pool,
+        points: config.mailsPerIp,
+        duration: 24 * 3600,
+        keyPrefix: 'mails',
+        schemaName: 'state',
+        tableName: 'limits',
+        tableCreated: true,
+      }),
+  )
   return {
-    mails: limit(
-      config.mailsPerIp,
-      () =>
-        new RateLimiterPostgres({
-          storeClient: pool,
-          points: config.mailsPerIp,
-          duration: 24 * 3600,
-          keyPrefix: 'mails',
-          schemaName: 'state',
-          tableName: 'limits',
-          tableCreated: true,
-        }),
-    ),
+    mails: (key) => mails(hidden(key)),
     logins: minute(config.loginsPerMinute, 'logins'),
     writes: minute(config.writesPerMinute, 'writes'),
     messages: minute(config.messagesPerMinute, 'messages'),

@@ -7,6 +7,7 @@ import {clientNetwork} from '../edge/limits.ts'
 import type {Parts} from '../edge/parts.ts'
 import {Ok, UserShape} from '../edge/shapes.ts'
 import {comparePassword} from '../keys/password.ts'
+import {tables} from '../projections/tables.ts'
 import {userFold, userStream} from '../streams/streams.ts'
 import {exportPerson} from './exportPerson.ts'
 import {type Route, route} from './route.ts'
@@ -32,7 +33,7 @@ const Export = z.object({
   ),
 })
 
-export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, config, keys}: Parts): Route[] => {
+export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, config}: Parts): Route[] => {
   const exporting = new Set<string>()
   return [
     route({
@@ -44,16 +45,14 @@ export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, c
       auth: 'person',
       answer: {types: ['application/json'], of: Export},
       errors: ['BUSY'],
-      handle: async ({by, req, res}) => {
+      handle: async ({by, res}) => {
         if (exporting.has(by.userId) || exporting.size >= EXPORTS_AT_ONCE) throw new ApiError('BUSY', {}, 10)
         exporting.add(by.userId)
         try {
           res.set({'Content-Type': 'application/json; charset=utf-8', 'Cache-Control': 'no-store'})
           res.set('Content-Disposition', 'attachment; filename="community-export.json"')
-          const gone = new AbortController()
-          req.on('close', () => gone.abort())
           for await (const part of exportPerson({log, codec}, by)) {
-            if (gone.signal.aborted || res.destroyed) return {}
+            if (res.destroyed) return {}
             if (!res.write(part))
               await new Promise<void>((resolve) => {
                 res.once('drain', resolve)
@@ -77,12 +76,13 @@ export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, c
       body: z.object({password: z.string().max(1_000).optional()}),
       answer: Ok,
       errors: ['WRONG_CREDENTIALS', 'RATE_LIMITED'],
+      tables,
       handle: async ({by, body: {password}, req, res, ip, requestId}) => {
         if (by.isBot) throw new ApiError('NOT_SIGNED_IN')
         const isFresh = Date.now() - (req.session?.signedInAt ?? 0) < FRESH_LOGIN_MS
         if (password !== undefined || !isFresh) {
           await limits.logins(`ip ${clientNetwork(ip)}`)
-          if (by.email !== null) await limits.logins(`account ${keys.identityHash('email', by.email)}`)
+          await limits.logins(`account ${by.identity}`)
           const {state: user} = await execute.load(userStream(by.userId), userFold, {fresh: true})
           const hash = isSomebody(user) ? user.passwordHash : null
           if (!(await comparePassword(password ?? '', hash, config.bcryptCost))) {

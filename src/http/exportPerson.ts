@@ -1,21 +1,25 @@
 import {catalogue} from '../domain/catalogue.ts'
+import type {IdentityHash} from '../domain/identity.ts'
 import type {Person} from '../edge/callers.ts'
 import {type Codec, isFaulty} from '../log/codec.ts'
 import type {EventLog, LogRecord} from '../log/eventLog.ts'
+import {identityStream} from '../streams/streams.ts'
 
 /**
  * Everything the log holds about a person, as one JSON document in parts: who they are, and each event that they caused or
- * that names them, oldest first, with what is theirs in it in clear. Secrets (password and token hashes) stay out. Reads the whole log:
- * an index of who is in which event would cost every write for what few ask once.
+ * that names them, oldest first, with what is theirs in it in clear. Secrets (password and token hashes) stay out, and
+ * what an identity was to somebody who was erased. Reads the whole log: an index of who is in which event would cost every
+ * write for what few ask once.
  */
 export const exportPerson = async function* (
   {log, codec}: {log: EventLog; codec: Codec},
   {userId, username, provider, email, identity}: Person,
 ): AsyncGenerator<string> {
+  const since = identity === null ? 0n : await lastReleased(log, identity)
   yield `{"user":${JSON.stringify({id: userId, username, provider, email})},"events":[`
   let separator = '\n'
   for await (const records of log.readAll()) {
-    const own = records.filter((record) => isAbout(record, userId, identity))
+    const own = records.filter((record) => isAbout(record, userId, record.position > since ? identity : null))
     for (const event of await codec.decode(own)) {
       if (isFaulty(event)) continue
       const {id, type, stream, revision, position, metadata} = event
@@ -36,6 +40,15 @@ export const exportPerson = async function* (
 }
 
 const SECRET = new Set(['passwordHash', 'tokenHash'])
+
+/** Up to there the identity was another person's. */
+const lastReleased = async (log: EventLog, identity: IdentityHash): Promise<bigint> => {
+  let last = 0n
+  for await (const {type, position} of log.readStream(identityStream(identity))) {
+    if (type === 'IdentityReleased') last = position
+  }
+  return last
+}
 
 const isAbout = ({data, metadata}: LogRecord, userId: string, identity: string | null): boolean =>
   metadata.actor === userId ||

@@ -2,7 +2,10 @@ import {randomBytes} from 'node:crypto'
 import type {Pool} from 'pg'
 import {seal, unseal} from './seal.ts'
 
-/** One key a person, wrapped; or a tombstone, where the key was destroyed: it is never made again. */
+/**
+ * One key a person, wrapped; or a tombstone, where the key was destroyed: it is never made again. `erased_at`: when all
+ * that follows from that was done.
+ */
 export const PERSON_KEYS_DDL = `
 CREATE SCHEMA IF NOT EXISTS keys;
 CREATE TABLE IF NOT EXISTS keys.people (
@@ -11,7 +14,7 @@ CREATE TABLE IF NOT EXISTS keys.people (
   erased_at timestamptz,
   -- When the database's files were cleared of what the person had written.
   scrubbed_at timestamptz,
-  CHECK ((wrapped IS NULL) = (erased_at IS NOT NULL))
+  CHECK (wrapped IS NULL OR erased_at IS NULL)
 );
 `
 
@@ -25,6 +28,8 @@ export type PersonKeys = {
   find(people: readonly string[]): Promise<ReadonlyMap<string, Buffer | null>>
   /** Destroys the key and leaves a tombstone. Doing it again changes nothing. */
   destroy(person: string): Promise<void>
+  /** All that follows from the destroyed key is done. */
+  markErased(person: string): Promise<void>
   /** Another node destroyed the key: do not read with the remembered one any more. */
   forget(person: string): void
 }
@@ -95,12 +100,18 @@ export const openPersonKeys = ({pool, wrappingKey}: {pool: Pool; wrappingKey: Bu
     },
     destroy: async (person) => {
       await pool.query(
-        `INSERT INTO keys.people (person, wrapped, erased_at) VALUES ($1, NULL, now())
-         ON CONFLICT (person) DO UPDATE SET wrapped = NULL, erased_at = now() WHERE keys.people.wrapped IS NOT NULL`,
+        `INSERT INTO keys.people (person, wrapped) VALUES ($1, NULL)
+         ON CONFLICT (person) DO UPDATE SET wrapped = NULL WHERE keys.people.wrapped IS NOT NULL`,
         [person],
       )
       cache.delete(person)
       forgotten++
+    },
+    markErased: async (person) => {
+      await pool.query(
+        'UPDATE keys.people SET erased_at = now() WHERE person = $1 AND wrapped IS NULL AND erased_at IS NULL',
+        [person],
+      )
     },
     forget: (person) => {
       cache.delete(person)

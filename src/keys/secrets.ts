@@ -39,9 +39,9 @@ export const loadSecrets = async (
 export const keepNextMasterKey = (dataDir: string, next: Buffer): Promise<void> =>
   change(dataDir, (kept) => ({...kept, nextMasterKey: next.toString('base64')}))
 
-/** After a rotation: the new key is the key. */
-export const settleMasterKey = (dataDir: string): Promise<void> =>
-  change(dataDir, ({nextMasterKey, ...kept}) => ({...kept, masterKey: nextMasterKey ?? kept.masterKey}))
+/** After a rotation: this one is the key. */
+export const settleMasterKey = (dataDir: string, masterKey: Buffer): Promise<void> =>
+  change(dataDir, ({nextMasterKey, ...kept}) => ({...kept, masterKey: masterKey.toString('base64')}))
 
 const change = async (
   dataDir: string,

@@ -42,7 +42,7 @@ export type Codec = {
  * Personal fields are sealed, one operation a person and event, under that person's key and bound to the event's id, its
  * type and the person: `data.sealed` holds, by the field with the person's id, base64 of nonce, ciphertext and tag.
  */
-export const openCodec = (personKeys: Pick<PersonKeys, 'provide' | 'find'>): Codec => ({
+export const openCodec = (personKeys: Pick<PersonKeys, 'provide' | 'find' | 'forget'>): Codec => ({
   encode: async ({id, event, metadata}) => {
     const known = catalogue.get(event.type)!
     const data = {...event.data} as JsonObject
@@ -74,6 +74,8 @@ export const openCodec = (personKeys: Pick<PersonKeys, 'provide' | 'find'>): Cod
     for (const {type, data} of records) {
       const known = catalogue.get(type)
       if (known) for (const {person} of peopleIn(known, data)) wanted.add(person)
+      // The key was destroyed before this event was written, so from here on nothing is read with a remembered one.
+      if (type === 'UserErased' && typeof data?.userId === 'string') personKeys.forget(data.userId)
     }
     const keys = wanted.size > 0 ? await personKeys.find([...wanted]) : new Map<string, Buffer | null>()
     return records.map((record) => read(record, keys))

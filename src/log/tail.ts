@@ -21,6 +21,8 @@ export type Tail = {
   reached(position: bigint, ms: number): Promise<boolean>
   /** All events after `after`, then what comes, in pages. What the follower has not asked for costs no memory. */
   follow(options: {after: bigint | null; signal: AbortSignal}): AsyncIterable<TailEvent[]>
+  /** Forgets the kept events: who wants them reads the log. For a listener, or between two events. */
+  forget(): void
   start(): Promise<void>
   stop(): Promise<void>
 }
@@ -116,6 +118,11 @@ export const openTail = ({
           last = near.at(-1)!.position
         } else await woken
       }
+    },
+    forget: () => {
+      kept = []
+      keptSize = 0
+      keptAfter = position
     },
     start: async () => {
       position = await log.head()

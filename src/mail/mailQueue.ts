@@ -1,4 +1,3 @@
-import {hkdfSync} from 'node:crypto'
 import {getSystemErrorName} from 'node:util'
 import type {Pool} from 'pg'
 import type {Logger} from 'pino'
@@ -38,7 +37,8 @@ export type MailQueue = {
 
 export type MailQueueOptions = {
   pool: Pool
-  masterKey: Buffer
+  /** The key of the person whose stream it is, made where there is none; null: erased, and no mail goes to them. */
+  keyOf: (stream: string) => Promise<Buffer | null>
   transport: Transport
   isInLog: (stream: string, eventId: string) => Promise<boolean>
   logger: Pick<Logger, 'info' | 'warn' | 'error'>
@@ -73,12 +73,11 @@ type Claimed = {
 }
 
 /**
- * The mails that wait in `state.mails`, sealed with a key derived from `masterKey`, and this node's sender. A mail goes out
+ * The mails that wait in `state.mails`, sealed with the key of whom they are to, and this node's sender. A mail goes out
  * at least once when its event is in the log: it is tried for 24 hours with pauses from 10 seconds to an hour, then given up.
  * Wants {@link MAIL_QUEUE_DDL} to have run.
  */
-export const openMailQueue = ({pool, masterKey, transport, isInLog, logger}: MailQueueOptions): MailQueue => {
-  const key = Buffer.from(hkdfSync('sha256', masterKey, '', 'state.mails', 32))
+export const openMailQueue = ({pool, keyOf, transport, isInLog, logger}: MailQueueOptions): MailQueue => {
   const hurry = new AbortController()
   const sending = new Set<Promise<void>>()
   let stopping = false
@@ -143,8 +142,10 @@ export const openMailQueue = ({pool, masterKey, transport, isInLog, logger}: Mai
       return
     }
     if (!row.released && !(await releasedByLog(row))) return
-    const plain = unseal(key, row.sealed, eventId)
-    if (!plain) throw new Error('a queued mail was sealed with another MASTER_KEY')
+    const key = await keyOf(row.stream)
+    if (!key) return void (await pool.query('DELETE FROM state.mails WHERE event_id = $1', [eventId]))
+    const plain = unseal(key, row.sealed, boundTo(eventId))
+    if (!plain) throw new Error('a queued mail was sealed with another key')
     const signal = AbortSignal.any([hurry.signal, AbortSignal.timeout(SEND_MS)])
     await transport.send(JSON.parse(plain.toString()), eventId, signal)
     await pool.query('DELETE FROM state.mails WHERE event_id = $1', [eventId])
@@ -187,7 +188,9 @@ export const openMailQueue = ({pool, masterKey, transport, isInLog, logger}: Mai
 
   return {
     enqueue: async (mail, {stream, eventId}) => {
-      const sealed = seal(key, Buffer.from(JSON.stringify(mail)), eventId)
+      const key = await keyOf(stream)
+      if (!key) return
+      const sealed = seal(key, Buffer.from(JSON.stringify(mail)), boundTo(eventId))
       const {rowCount} = await pool.query(
         `INSERT INTO state.mails (event_id, stream, sealed)
          SELECT $1, $2, $3 WHERE (SELECT count(*) FROM state.mails) < ${MAX_QUEUED}
@@ -220,6 +223,9 @@ export const openMailQueue = ({pool, masterKey, transport, isInLog, logger}: Mai
     },
   }
 }
+
+/** Not what the event's own personal fields are bound to. */
+const boundTo = (eventId: string): string => `mail ${eventId}`
 
 /** What an error may say in a log: a mail server's sentence names the address, so its codes alone. */
 const reasonOf = (error: unknown) => {

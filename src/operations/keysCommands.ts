@@ -1,6 +1,7 @@
 import {randomBytes} from 'node:crypto'
 import {Command} from 'commander'
-import {rewrapKeys} from '../keys/keyStore.ts'
+import type {Pool} from 'pg'
+import {openKeyStore, rewrapKeys} from '../keys/keyStore.ts'
 import {keepNextMasterKey, settleMasterKey} from '../keys/secrets.ts'
 import {type Report, reports, withOperator} from './operator.ts'
 
@@ -25,9 +26,13 @@ const rotate = (): Promise<Report> =>
     const next = randomBytes(32)
     const text = next.toString('base64')
     if (config.masterKey === null) {
-      await keepNextMasterKey(config.dataDir, next)
-      await rewrapKeys(pool, masterKey, next)
-      await settleMasterKey(config.dataDir)
+      await alone(pool, async () => {
+        // What the file holds as the next key may be the one in use, where another rotation was cut off just now.
+        await openKeyStore({pool, masterKey})
+        await keepNextMasterKey(config.dataDir, next)
+        await rewrapKeys(pool, masterKey, next)
+        await settleMasterKey(config.dataDir, next)
+      })
       return {json: {ok: true, masterKey: null}, text: 'The keys are wrapped with a new master key, kept in DATA_DIR.'}
     }
     process.stderr.write(`The new MASTER_KEY is ${text}\nKeep it before anything else.\n`)
@@ -37,3 +42,18 @@ const rotate = (): Promise<Report> =>
       text: `MASTER_KEY=${text}\nThe keys are wrapped with it now: set it for every node before its next start.`,
     }
   })
+
+/** Two rotations at once would each keep another next key, and one of them would be lost. */
+const alone = async (pool: Pool, work: () => Promise<void>): Promise<void> => {
+  const client = await pool.connect()
+  try {
+    const {rows} = await client.query<{mine: boolean}>(
+      `SELECT pg_try_advisory_lock(hashtext('community keys')) AS mine`,
+    )
+    if (!rows[0]!.mine) throw new Error('Another rotation of the keys is under way.')
+    await work()
+  } finally {
+    // With the connection goes the lock.
+    client.release(true)
+  }
+}

@@ -45,12 +45,13 @@ const eraseOne = (id: string): Promise<Report> => {
   })
 }
 
-/** Every generation of every table must have let go of the person before the files are cleared. */
+/** Every generation that is fed must have let go of the person before the files are cleared. */
 const untilErased = async ({pool}: Pick<Operator, 'pool'>, position: bigint): Promise<void> => {
   const until = Date.now() + 30_000
   for (;;) {
     const generations = await readGenerations(pool, tables)
-    if (generations.every((one) => one.fault !== null || (one.position ?? -1n) >= position)) return
+    const fed = generations.filter(({state, fault}) => state !== 'building' && fault === null)
+    if (fed.every((one) => (one.position ?? -1n) >= position)) return
     if (Date.now() > until) throw new Error('a read table is too far behind: the person is erased, but run this again')
     await pause(50)
   }

@@ -56,6 +56,7 @@ END $$;
 /** SQLSTATE of a write that the fence stopped. */
 export const FENCED = 'FE001'
 
+type Target = {table: Pick<ReadTable, 'view'>; generation: number}
 export type GenerationState = 'building' | 'joined' | 'live' | 'kept'
 export type Generation = {
   table: ReadTable
@@ -68,8 +69,7 @@ export type Generation = {
   fault: string | null
 }
 
-export const targetOf = ({table, generation}: Pick<Generation, 'table' | 'generation'>): string =>
-  `${table.view}_g${generation}`
+export const targetOf = ({table, generation}: Target): string => `${table.view}_g${generation}`
 
 const SELECT = 'SELECT view, generation, state, log_identity, adapter, position, event_id, fault FROM read.generations'
 
@@ -122,7 +122,7 @@ const insisting = async <T>(work: () => Promise<T>): Promise<T> => {
   }
 }
 
-const drop = async (client: PoolClient, {table, generation}: Pick<Generation, 'table' | 'generation'>) => {
+const drop = async (client: PoolClient, {table, generation}: Target) => {
   await client.query('DELETE FROM read.generations WHERE view = $1 AND generation = $2', [table.view, generation])
   await client.query(`DROP TABLE IF EXISTS ${targetOf({table, generation})}`)
 }
@@ -226,3 +226,17 @@ export const swapTo = (pool: Pool, table: ReadTable, generation: number): Promis
 
 export const dropGeneration = (pool: Pool, generation: Generation): Promise<void> =>
   insisting(() => changing(pool, (client) => drop(client, generation)))
+
+/** Drops the tables of versions that `known` does not hold and that no node feeds: nothing reaches them any more. */
+export const dropUnfed = (pool: Pool, known: readonly ReadTable[]): Promise<void> =>
+  insisting(() =>
+    changing(pool, async (client) => {
+      const {rows} = await client.query<{view: string; generation: number}>(
+        `SELECT view, generation FROM read.generations LEFT JOIN read.leases USING (view)
+         WHERE view <> ALL($1) AND coalesce(expires_at < clock_timestamp(), true)`,
+        [known.map(({view}) => view)],
+      )
+      for (const {view} of rows) await client.query(`DROP VIEW IF EXISTS ${view}`)
+      for (const {view, generation} of rows) await drop(client, {table: {view}, generation})
+    }),
+  )

@@ -22,7 +22,7 @@ export const users = readTable({
   indexes: ['(identity)'],
   erased: [{where: 'user_id', set: null}],
   handlers: {
-    UserRegistered: ({data, position}, rows) =>
+    UserRegistered: ({data, metadata, position}, rows) =>
       rows.put({
         user_id: data.userId,
         identity: data.identity,
@@ -31,7 +31,8 @@ export const users = readTable({
         username: data.username,
         has_password: data.passwordHash !== null,
         verified: false,
-        expires_at: data.tokenExpiresAt,
+        // Who came by a provider and was cut off before the identity was claimed is an attempt without a link.
+        expires_at: data.tokenExpiresAt ?? metadata.time,
         position,
       }),
     VerificationRequested: ({data}, rows) => rows.patch({user_id: data.userId}, {expires_at: data.tokenExpiresAt}),
@@ -73,13 +74,27 @@ export const findOpenAttempts = async (
   return rows
 }
 
-/** Attempts that can come to nothing any more: out of time, or the address was verified by another. At most 1,000. */
-export const listDeadAttempts = async (pool: Pool): Promise<UserId[]> => {
+/** Attempts that can come to nothing: out of time, or the address was verified by another. Not those that are erased. By id, after `after`. */
+export const listDeadAttempts = async (
+  pool: Pool,
+  {after, limit}: {after: string; limit: number},
+): Promise<UserId[]> => {
   const {rows} = await pool.query<{userId: UserId}>(
-    `SELECT user_id AS "userId" FROM ${users.view} u WHERE NOT verified AND (
+    `SELECT user_id AS "userId" FROM ${users.view} u JOIN keys.people ON person = user_id
+     WHERE wrapped IS NOT NULL AND NOT verified AND (
        expires_at < now() - interval '1 hour'
        OR EXISTS (SELECT FROM ${users.view} v WHERE v.identity = u.identity AND v.verified)
-     ) LIMIT 1000`,
+     ) AND user_id > $1 ORDER BY user_id LIMIT $2`,
+    [after, limit],
+  )
+  return rows.map(({userId}) => userId)
+}
+
+/** All attempts for an identity that this person owns. */
+export const listAttemptsBeside = async (pool: Pool, userId: UserId, identity: IdentityHash): Promise<UserId[]> => {
+  const {rows} = await pool.query<{userId: UserId}>(
+    `SELECT user_id AS "userId" FROM ${users.view} WHERE identity = $2 AND user_id <> $1 AND NOT verified`,
+    [userId, identity],
   )
   return rows.map(({userId}) => userId)
 }

@@ -18,6 +18,7 @@ export const foldOf = <S, E>(initial: S, evolve: (state: S, event: E) => S): Fol
 })
 
 export const userStream = (userId: UserId): string => `user-${userId}`
+export const userIdOf = (stream: string): UserId => stream.slice('user-'.length) as UserId
 export const identityStream = (identity: IdentityHash): string => `identity-${identity}`
 export const accessStream = (userId: UserId): string => `access-${userId}`
 export const postStream = (postId: PostId): string => `post-${postId}`

@@ -28,8 +28,13 @@ export const openUploads = async ({uploads: {oss, dir}, dataDir}: Config): Promi
   // On the disk where the files will lie, for a file is moved only within one.
   const incoming = oss ? join(dataDir, 'incoming') : join(dir!, '.incoming')
   await removeAbandoned(incoming)
+  const stores = oss && dir !== null ? [store, openDiskStore(dir)] : [store]
   return {
-    ...store,
+    put: store.put,
+    remove: async (key) => {
+      // A server that changed to OSS has older files on its disk.
+      for (const one of stores) await one.remove(key)
+    },
     withFolder: async (work) => {
       let folder: string | null = null
       try {

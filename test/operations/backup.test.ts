@@ -1,29 +1,12 @@
-import {execFile} from 'node:child_process'
 import {mkdtemp, readFile, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
-import {promisify} from 'node:util'
 import {describe, expect, it} from 'vitest'
+import {community} from '../support/commandLine.ts'
 import {createDatabase} from '../support/database.ts'
 import {eventually} from '../support/eventually.ts'
 import {signUp, startServer, type TestServer, visit} from '../support/server.ts'
 
-const run = promisify(execFile)
-const community = async (
-  env: NodeJS.ProcessEnv,
-  ...args: string[]
-): Promise<{status: number; stdout: string; stderr: string}> => {
-  const clean = Object.fromEntries(Object.entries(env).filter(([name]) => name !== 'LOG_LEVEL'))
-  try {
-    const {stdout, stderr} = await run(process.execPath, ['bin/community.js', ...args], {
-      env: {PATH: process.env.PATH, ...clean},
-    })
-    return {status: 0, stdout, stderr}
-  } catch (error) {
-    const {code, stdout, stderr} = error as {code: number; stdout: string; stderr: string}
-    return {status: code, stdout, stderr}
-  }
-}
 const folder = () => mkdtemp(join(tmpdir(), 'community-backup-'))
 
 const fillServer = async (server: TestServer) => {
