@@ -8,6 +8,7 @@ import {takeServerLease} from './database/serverLease.ts'
 import {cookieFlags} from './edge/cookies.ts'
 import {openLimits} from './edge/limits.ts'
 import type {Parts} from './edge/parts.ts'
+import {openPresence} from './edge/presence.ts'
 import {openReadMarks} from './edge/readMarks.ts'
 import {openSessions} from './edge/sessions.ts'
 import {openFeed} from './feed.ts'
@@ -105,6 +106,8 @@ export const openApp = (
 
     const readMarks = openReadMarks({pool, tail})
     onClose('read marks', readMarks.stop)
+    const presence = openPresence({url})
+    onClose('presence', presence.stop)
 
     const uploads = await openUploads(config)
     const uploadUrls = openUploadUrls(config)
@@ -133,6 +136,7 @@ export const openApp = (
       keys,
       sessions,
       readMarks,
+      presence,
       limits: openLimits(pool, config.limits, keys.derive('limits')),
       uploads,
       uploadUrls,
@@ -178,6 +182,7 @@ export const openApp = (
     onClose('sockets', () => sockets.stop())
 
     await feed.start()
+    await presence.start()
     await sockets.start()
     await untilLive(applied)
     const erasing = keepErasing({url, pool, erasure, logger, isReady: () => applied.building(tables).length === 0})

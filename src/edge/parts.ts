@@ -16,6 +16,7 @@ import type {BeganAt} from '../streams/beganAt.ts'
 import type {Uploads} from '../uploads/uploads.ts'
 import type {UploadUrls} from '../uploads/uploadUrls.ts'
 import type {Limits} from './limits.ts'
+import type {Presence} from './presence.ts'
 import type {ReadMarks} from './readMarks.ts'
 import type {Sessions} from './sessions.ts'
 import type {DocumentedEvent} from './socketEvent.ts'
@@ -37,6 +38,7 @@ export type Parts = {
   resetMail: SendLink
   sessions: Sessions
   readMarks: ReadMarks
+  presence: Presence
   limits: Limits
   /** null: not configured. */
   uploads: Uploads | null

@@ -24,7 +24,7 @@ const PAGE = 500
 const RECENT_MESSAGES = 50
 
 export const roomRoutes = (parts: Parts): Route[] => {
-  const {pool, execute, beganAt, keys, tail, readMarks} = parts
+  const {pool, execute, beganAt, keys, tail, readMarks, presence} = parts
   const params = z.object({roomId: pathId})
 
   /** Sockets follow memberships on the tail, so a change is answered once this node's tail has it. */
@@ -140,7 +140,7 @@ export const roomRoutes = (parts: Parts): Route[] => {
               username,
               isBot,
               joinedAt: joinedAt.toISOString(),
-              online: false,
+              online: presence.isOnline(userId),
             })),
             messages: recent,
           },

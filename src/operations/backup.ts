@@ -121,7 +121,8 @@ const linesOf = async function* (log: EventLog, counted: () => void): AsyncGener
 
 const tablesOf = async (pool: Pool, schema: string): Promise<string[]> => {
   const {rows} = await pool.query<{name: string}>(
-    'SELECT tablename AS name FROM pg_tables WHERE schemaname = $1 ORDER BY 1',
+    // Unlogged ones hold what a crash may take.
+    `SELECT relname AS name FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r' AND relpersistence = 'p' ORDER BY 1`,
     [schema],
   )
   return rows.map(({name}) => name)

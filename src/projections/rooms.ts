@@ -93,6 +93,22 @@ export const listAllRooms = async (pool: Pool, page: Page): Promise<RoomRow[]> =
   return rows
 }
 
+/** For each of these people, the rooms of at most so many members that they are in. */
+export const listSmallRoomsOf = async (
+  pool: Pool,
+  userIds: readonly string[],
+  maxMembers: number,
+): Promise<ReadonlyMap<string, string[]>> => {
+  const {rows} = await pool.query<{userId: string; roomIds: string[]}>({
+    name: 'list small rooms of',
+    text: `SELECT m.user_id AS "userId", array_agg(m.room_id) AS "roomIds"
+           FROM ${roomMembers.view} m JOIN ${rooms.view} r ON r.room_id = m.room_id
+           WHERE m.user_id = ANY($1) AND r.member_count <= $2 GROUP BY m.user_id`,
+    values: [userIds, maxMembers],
+  })
+  return new Map(rows.map(({userId, roomIds}) => [userId, roomIds]))
+}
+
 export const findRoom = async (pool: Pool, userId: string, roomId: string): Promise<RoomRow | null> => {
   const {rows} = await pool.query<RoomRow>({
     name: 'find room',

@@ -104,10 +104,14 @@ export const openDelivery = (
     }
   }
 
-  const broadcast = (channels: string[], {name, body}: Outgoing | {name: 'post'; body: object}, position: bigint) => {
-    for (const channel of channels) if (io.sockets.adapter.rooms.has(channel)) shown.set(channel, position)
+  const emit = (channels: string[], name: string, body: object) => {
     io.to(channels).emit(name, body)
     if (++broadcasts % LOOK_EVERY === 0) dropTheSlow()
+  }
+
+  const broadcast = (channels: string[], {name, body}: Outgoing | {name: 'post'; body: object}, position: bigint) => {
+    for (const channel of channels) if (io.sockets.adapter.rooms.has(channel)) shown.set(channel, position)
+    emit(channels, name, body)
   }
 
   /** To the room's sockets, those that are still catching up included, and to all sockets of the person, if one is named. */
@@ -242,6 +246,11 @@ export const openDelivery = (
     abandon: (roomId: string, joining: Joining): void => {
       if (!joining.over) leave(roomId, joining)
     },
+
+    hasRooms: (): boolean => rooms.size > 0,
+    /** What is not of the log: to the sockets in any of these rooms, each once. At least one room. */
+    tellRooms: (roomIds: readonly string[], name: string, body: object): void =>
+      emit(roomIds.map(roomChannel), name, body),
 
     acknowledge,
     shownTo,

@@ -2,6 +2,7 @@ import {z} from 'zod'
 import {MessageShape, PostShape} from '../edge/shapes.ts'
 import type {DocumentedEvent} from '../edge/socketEvent.ts'
 import {joinRoomDocumented} from './joinRoomEvent.ts'
+import {presenceDocumented} from './presenceEvent.ts'
 import {readDocumented} from './readEvent.ts'
 import {sendMessageDocumented} from './sendMessageEvent.ts'
 
@@ -53,4 +54,5 @@ export const documentedEvents: readonly DocumentedEvent[] = [
     summary: 'A new post, to everybody',
     args: [{name: 'post', shape: PostShape}],
   },
+  presenceDocumented,
 ]

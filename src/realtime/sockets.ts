@@ -15,6 +15,7 @@ import {isFlushed} from './backlog.ts'
 import {openDelivery} from './delivery.ts'
 import {openEventRate} from './eventRate.ts'
 import {joinRoomEvent} from './joinRoomEvent.ts'
+import {openPresenceEvents} from './presenceEvent.ts'
 import {readEvent} from './readEvent.ts'
 import {sendMessageEvent} from './sendMessageEvent.ts'
 
@@ -52,7 +53,7 @@ export const openSockets = (
     ...parts
   }: Parts & {databaseUrl: string; refuse: (res: ServerResponse, error: ApiError) => void},
 ): Sockets => {
-  const {config, logger, execute, pool} = parts
+  const {config, logger, execute, pool, presence} = parts
   const io = new Server(server, {
     path: '/socket.io',
     serveClient: false,
@@ -75,6 +76,7 @@ export const openSockets = (
   const events = new Map(
     [joinRoomEvent(parts, delivery), sendMessageEvent(parts, delivery), readEvent(parts)].map((one) => [one.name, one]),
   )
+  const presenceEvents = openPresenceEvents(parts, delivery)
   let stopping = false
   let underWay = 0
 
@@ -104,6 +106,7 @@ export const openSockets = (
     const by: Person = socket.data.person
     const rate = openEventRate()
     delivery.connected(socket, by)
+    socket.once('disconnect', presence.arrive(by.userId))
     socket.onAnyOutgoing((name) => name === 'message' && parts.metrics.delivered())
     socket.onAny((name: unknown, ...args: unknown[]) => {
       void answer(socket, by, events.get(name as string), args, by.isBot || rate.take())
@@ -151,6 +154,7 @@ export const openSockets = (
       await until(() => [...io.sockets.sockets.values()].every(isFlushed), FLUSH_MS)
       // It ends by waiting for the HTTP server, which has its own bound.
       void io.close()
+      presenceEvents.stop()
       await signedOut.stop()
     },
   }
