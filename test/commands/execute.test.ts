@@ -192,19 +192,22 @@ describe('execute', () => {
           return append(...args)
         }),
       })
+      const later = (ms: number, content: string) =>
+        new Promise<Awaited<ReturnType<typeof send>>>((resolve, reject) => {
+          setTimeout(() => send(unlucky, roomId, {content}).then(resolve, reject), ms)
+        })
       const began = performance.now()
-      const first = send(unlucky, roomId, {content: 'first'})
-      const second = new Promise<Awaited<ReturnType<typeof send>>>((resolve, reject) => {
-        setTimeout(() => send(unlucky, roomId, {content: 'second'}).then(resolve, reject), 1_000)
-      })
+      const [first, second, third] = [later(0, 'first'), later(200, 'second'), later(1_000, 'third')]
       await expect(first).rejects.toThrow(Busy)
       const took = performance.now() - began
       expect(took).toBeGreaterThan(1_900)
       expect(took).toBeLessThan(4_000)
+      // By now the second and the third wait for the same append.
+      await expect(second).rejects.toThrow(Busy)
       contested = false
-      expect(await second).toMatchObject({events: [{data: {content: 'second'}}]})
+      expect(await third).toMatchObject({events: [{data: {content: 'third'}}]})
       const stored = (await messages(roomId)).map(({content}) => content)
-      expect(stored.filter((content) => content !== 'rival')).toEqual(['second'])
+      expect(stored.filter((content) => content !== 'rival')).toEqual(['third'])
     })
 
     it('shares few appends among the commands that wait for one stream', async () => {
