@@ -73,6 +73,10 @@ export const openReadMarks = ({pool, tail}: {pool: Pool; tail: Tail}): ReadMarks
       await pause(EVERY_MS, undefined, {signal: stopping.signal}).catch(() => {})
     }
     writing = null
+    // Who came while the same mark was being written, or with one that is behind it, waits for nothing any more.
+    if (size > 0) return
+    stored.resolve()
+    stored = Promise.withResolvers()
   }
 
   tail.listen((event) => {

@@ -52,6 +52,12 @@ const fiveMessages = async (): Promise<{ann: Person; bob: Person; socket: TestSo
 }
 
 describe('readEvent', () => {
+  it('answers everybody who asks at once, also those whose mark is behind the one that is being written', async () => {
+    const {socket, roomId} = await fiveMessages()
+    const asked = [4, 4, 3, 4, 0, -1, 4].map((seq) => socket.ask('read', {roomId, seq}))
+    for (const answer of await Promise.all(asked)) expect(answer).toEqual({ok: true})
+  })
+
   it('moves readSeq in every answer, on every node, of the one who read only', async () => {
     const {ann, bob, socket, roomId} = await fiveMessages()
     expect(await readSeqs(bob, roomId)).toEqual([-1, -1, -1])
