@@ -46,5 +46,5 @@ describe.skipIf(noChromium)(`loading the client${noChromium ? `. ${noChromium}` 
           | undefined,
     )
     process.stdout.write(`first paint after ${Math.round(paint)} ms, ${scripts} bytes of JavaScript\n`)
-  }, 60_000)
+  })
 })

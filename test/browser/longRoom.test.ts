@@ -26,7 +26,7 @@ describe.skipIf(noChromium)(`a long room in the browser${noChromium ? `. ${noChr
     }
     const {page} = await site.open(ann)
     await page.goto(`/rooms/${room.id}`)
-    await page.getByText('number 9999').waitFor()
+    await page.locator('.message', {hasText: 'number 9999'}).waitFor()
     const look = () =>
       page.evaluate(`(() => {
         const list = document.querySelector('.messages')
@@ -54,7 +54,7 @@ describe.skipIf(noChromium)(`a long room in the browser${noChromium ? `. ${noChr
     expect(first).toBeLessThan(9_600)
     expect(most).toBeLessThanOrEqual(200)
     await page.getByRole('button', {name: 'To the newest'}).click()
-    await page.getByText('number 9999').waitFor()
+    await page.locator('.message', {hasText: 'number 9999'}).waitFor()
     expect((await look()).count).toBeLessThanOrEqual(200)
   })
 })

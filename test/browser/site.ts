@@ -1,5 +1,5 @@
 import type {Browser} from 'playwright-core'
-import {afterAll, beforeAll, onTestFinished} from 'vitest'
+import {afterAll, beforeAll, onTestFinished, vi} from 'vitest'
 import {type Person, signUp, type TestServer} from '../support/server.ts'
 import {buildClient, launch, openWindow, startSite, type Visit} from './chromium.ts'
 
@@ -14,6 +14,8 @@ type OpenArgs = [who?: {cookies?: Map<string, string>}, options?: Parameters<typ
 
 /** One server and one browser for a file of tests. */
 export const useSite = (env: NodeJS.ProcessEnv = {}): Site => {
+  // Each wait has its own limit; a browser on a machine that does other things as well needs more than a moment.
+  vi.setConfig({testTimeout: 90_000})
   let server: TestServer
   let browser: Browser
   beforeAll(async () => {
