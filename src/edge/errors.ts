@@ -110,6 +110,8 @@ const isDatabaseAway = (error: unknown): boolean => {
   const {code, message} = error as {code?: unknown; message?: unknown}
   if (typeof code === 'string') {
     if (/^(08|53|57|58|25006)/.test(code) || code === 'XX000') return true
+    // A view is missing only until a first start, or a new version of its table, has made it.
+    if (code === '42P01') return true
     if (['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT', 'ETIMEDOUT'].includes(code)) return true
   }
   return (
