@@ -199,18 +199,20 @@ export const openPresence = ({url, times = TIMES}: {url: string; times?: typeof 
     if (askAll || asked.size > 0) await step(read(client))
   }
 
-  const run = async () => {
+  const run = async (tried: () => void) => {
     while (!stopped.signal.aborted) {
       const more = work.next()
       try {
         await turn()
       } catch {
+        tried()
         listener.drop()
         // The beat says whether this node still counts.
         beatAt = Number.NEGATIVE_INFINITY
         await pause(beatMs, undefined, {signal: stopped.signal, ref: false}).catch(() => {})
         continue
       }
+      tried()
       if (changed.size > 0 || askAll || asked.size > 0) continue
       const rest = new AbortController()
       const beatDue = pause(Math.max(0, beatAt + beatMs - performance.now()), undefined, {
@@ -247,8 +249,10 @@ export const openPresence = ({url, times = TIMES}: {url: string; times?: typeof 
     isOnline: (userId) => sockets.has(userId) || known.get(userId)?.isTold === true,
     listen: (one) => void listeners.push(one),
     start: async () => {
-      await turn()
-      running = run()
+      // With a database that is slow it starts all the same, and knows a little later who is online.
+      await new Promise<void>((tried) => {
+        running = run(tried)
+      })
     },
     stop: async () => {
       stopped.abort()
