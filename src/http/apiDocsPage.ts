@@ -33,9 +33,10 @@ const refOf = (schema: JsonSchema): string | null =>
   typeof schema.$ref === 'string' ? schema.$ref.replace('#/components/schemas/', '') : null
 
 const range = (least: unknown, most: unknown, unit: string): string => {
-  if (least !== undefined && most !== undefined) return `, ${least} to ${most}${unit}`
-  if (least !== undefined) return `, at least ${least}${unit}`
-  return most === undefined ? '' : `, at most ${most}${unit}`
+  const [from, to] = [least, most].map((limit) => (typeof limit === 'number' ? limit.toLocaleString('en') : undefined))
+  if (from !== undefined && to !== undefined) return `, ${from} to ${to}${unit}`
+  if (from !== undefined) return `, at least ${from}${unit}`
+  return to === undefined ? '' : `, at most ${to}${unit}`
 }
 
 const isUnbounded = (limit: unknown): boolean => typeof limit === 'number' && Math.abs(limit) >= Number.MAX_SAFE_INTEGER

@@ -32,6 +32,7 @@ describe.skipIf(noChromium)(`who can use the client${noChromium ? `. ${noChromiu
         },
       ],
       [nobody, '/', (page) => page.getByRole('button', {name: 'Create an account'}).click()],
+      [nobody, '/api-docs.html'],
       [nobody, '/posts/'],
       [nobody, '/rooms/'],
       [ann, '/'],
