@@ -83,18 +83,15 @@ export const openFoundation = async (
     keepAlive: true,
   })
   pool.on('error', (error) => onTrouble('a connection to the database was lost', error))
-  let log: EventLog | null = null
+  let opening: Promise<EventLog> | null = null
   const close = async () => {
-    await log?.close()
+    await (await opening?.catch(() => null))?.close()
     await pool.end()
   }
   try {
     await makeSchema(pool, SCHEMA)
-    const [{keys, masterKey}, opened] = await Promise.all([
-      openKeys(pool, config, secrets),
-      openLog(config, url, onTrouble),
-    ])
-    log = opened
+    opening = openLog(config, url, onTrouble)
+    const [{keys, masterKey}, log] = await Promise.all([openKeys(pool, config, secrets), opening])
     const personKeys = openPersonKeys({pool, wrappingKey: keys.wrappingKey})
     const codec = openCodec(personKeys)
     const logIdentity = await openHistory({log, codec, keyCheck: keys.check})
