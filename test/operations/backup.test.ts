@@ -1,13 +1,34 @@
-import {mkdtemp, readFile, writeFile} from 'node:fs/promises'
+import {mkdtemp, readdir, readFile, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
+import {Client} from 'pg'
 import {describe, expect, it} from 'vitest'
 import {community} from '../support/commandLine.ts'
 import {createDatabase} from '../support/database.ts'
 import {eventually} from '../support/eventually.ts'
 import {signUp, startServer, type TestServer, visit} from '../support/server.ts'
+import {plain} from '../uploads/images.ts'
 
 const folder = () => mkdtemp(join(tmpdir(), 'community-backup-'))
+
+/** Every row of what can be read without a key. */
+const rowsIn = async (databaseUrl: string): Promise<{name: string; row: string}[]> => {
+  const client = new Client({connectionString: databaseUrl})
+  await client.connect()
+  try {
+    const {rows: tables} = await client.query(
+      `SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('read', 'state', 'log')`,
+    )
+    const all = []
+    for (const {name} of tables) {
+      const {rows} = await client.query(`SELECT t::text AS row FROM ${name} t`)
+      all.push(...rows.map(({row}) => ({name, row})))
+    }
+    return all
+  } finally {
+    await client.end()
+  }
+}
 
 const fillServer = async (server: TestServer) => {
   const ann = await signUp(server, {username: 'Ann'})
@@ -52,29 +73,62 @@ describe('backup', () => {
     expect([twice.status, twice.stderr]).toEqual([1, 'The log holds events: restore wants an empty database.\n'])
   })
 
-  it('yields nothing of who was erased since, with the keys of today', {timeout: 60_000}, async () => {
-    const server = await startServer()
-    const {ann, bob} = await fillServer(server)
+  it('yields nothing of who was erased since, with the keys of today', {timeout: 120_000}, async () => {
+    const before = await startServer({UPLOAD_DIR: await folder()})
+    const {ann, bob} = await fillServer(before)
+    const form = new FormData()
+    form.append('file', new Blob([new Uint8Array(await plain(8, 8, 'png'))]))
+    const cookie = [...ann.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+    const uploaded = await fetch(`${before.url}/api/upload`, {method: 'POST', body: form, headers: {cookie}})
+    const picture = new URL(((await uploaded.json()) as {url: string}).url).pathname
+    await before.stop()
+    // A mail server that is down, so that a mail to the person waits.
+    const server = await startServer({
+      ...before.env,
+      MAILS_PER_IP: '9',
+      SMTP_URL: 'smtp://127.0.0.1:9',
+      MAIL_FROM: 'a@b.example',
+    })
+    expect((await visit(server.url).post('/api/email/forgot', {email: ann.email})).status).toBe(200)
     const dir = await folder()
-    expect((await community(server.env, 'backup', dir)).status).toBe(0)
-    expect((await ann.request('DELETE', '/api/me', {})).status).toBe(200)
+    const taken = JSON.parse((await community(server.env, 'backup', dir, '--json')).stdout)
+    expect(taken).toMatchObject({uploads: 1, state: {mails: 1, limits: 1}})
+    expect((await visit(server.url, ann.cookies).request('DELETE', '/api/me', {})).status).toBe(200)
     const later = await folder()
     const keys = join(await folder(), 'keys.json')
     expect((await community(server.env, 'backup', later, '--keys', keys)).status).toBe(0)
     await server.stop()
 
-    const env = {...server.env, DATABASE_URL: await createDatabase()}
+    const dataDir = await folder()
+    const env = {
+      ...before.env,
+      DATABASE_URL: await createDatabase(),
+      DATA_DIR: dataDir,
+      UPLOAD_DIR: join(dataDir, 'uploads'),
+    }
     expect((await community(env, 'restore', dir, '--keys', keys)).status).toBe(0)
+    const files = async () =>
+      (await readdir(dataDir, {recursive: true, withFileTypes: true})).filter((one) => one.isFile())
+    expect(await files()).toHaveLength(1)
     const again = await startServer(env)
     const visitor = visit(again.url, bob.cookies)
     const posts = await eventually(
       async () => {
         const {body} = await visitor.get('/api/posts')
-        return Array.isArray(body) && body.length === 20 ? (body as object[]) : null
+        return Array.isArray(body) && body.length === 20 ? body : null
       },
       {ms: 30_000},
     )
     expect(posts[0]).toMatchObject({title: '[erased]', author_name: '[erased]'})
+    await eventually(async () => (await visit(again.url).get(picture)).status === 404)
+    const rows = await eventually(async () => {
+      const all = await rowsIn(env.DATABASE_URL)
+      return all.some(({name}) => name === 'state.mails') ? null : all
+    })
+    const text = rows.map(({row}) => row).join('\n')
+    expect(text).toContain('message 3')
+    for (const word of [ann.email, 'Ann', 'post 3', '127.0.0.1']) expect(text).not.toContain(word)
+    expect(await files()).toEqual([])
   })
 
   it('refuses a folder that holds something, a damaged backup, and a start without its keys', {
