@@ -2,7 +2,7 @@ import type {Page} from 'playwright-core'
 import {describe, expect, it} from 'vitest'
 import {eventually} from '../support/eventually.ts'
 import {connectBot, type Person, signUp, startServer} from '../support/server.ts'
-import {noChromium, openWindow, startSite} from './chromium.ts'
+import {noChromium, openWindow, startSite, untilLoaded} from './chromium.ts'
 import {useSite} from './site.ts'
 
 const makeRoom = async (host: Person, ...guests: Person[]): Promise<string> => {
@@ -80,6 +80,7 @@ describe.skipIf(noChromium)(`a room in the browser${noChromium ? `. ${noChromium
     const roomId = await makeRoom(ann, bob)
     const {page, context} = await openWindow(site.browser, ann)
     await page.goto(`/rooms/${roomId}`)
+    await untilLoaded(page)
     await say(page, 'before')
     await settled(page, ['before'])
     await server.stop()
@@ -114,6 +115,7 @@ describe.skipIf(noChromium)(`a room in the browser${noChromium ? `. ${noChromium
       })
     })
     await page.goto(`/rooms/${roomId}`)
+    await untilLoaded(page)
     await say(page, 'once')
     await page.getByRole('alert').getByRole('button', {name: 'Try again'}).click({timeout: 20_000})
     await settled(page, ['once'])

@@ -53,13 +53,17 @@ describe('loadSecrets', () => {
   it('takes what the environment gives, and then writes nothing', async () => {
     const masterKey = Buffer.alloc(32, 5)
     const given = {sessionSecret: 's'.repeat(40), masterKey: masterKey.toString('base64')}
-    expect(await load(given)).toEqual({sessionSecret: given.sessionSecret, masterKey})
+    expect(await load(given)).toEqual({sessionSecret: given.sessionSecret, masterKey, nextMasterKey: null})
     await expect(stat(dataDir)).rejects.toThrow('ENOENT')
   })
 
   it('makes only what the environment does not give', async () => {
     const {masterKey} = await load()
-    expect(await load({sessionSecret: 's'.repeat(40)})).toEqual({sessionSecret: 's'.repeat(40), masterKey})
+    expect(await load({sessionSecret: 's'.repeat(40)})).toEqual({
+      sessionSecret: 's'.repeat(40),
+      masterKey,
+      nextMasterKey: null,
+    })
   })
 
   it('agrees with other processes that start at the same moment', async () => {

@@ -14,6 +14,8 @@ export const Composer = ({feed, roomId, me}: {feed: RoomFeed; roomId: string; me
   const draftKey = `draft:${me.id}:room:${roomId}`
   const [text, setText] = useState(() => readStored<string>(draftKey) ?? '')
   const [full, setFull] = useState(false)
+  // Sent before the room was there: it goes as soon as it is.
+  const [early, setEarly] = useState(false)
   const {status, room} = useStore(feed.state)
   const input = useRef<HTMLTextAreaElement>(null)
   const id = useId()
@@ -23,12 +25,19 @@ export const Composer = ({feed, roomId, me}: {feed: RoomFeed; roomId: string; me
 
   const send = (event?: FormEvent) => {
     event?.preventDefault()
-    if (status !== 'ready' || text.trim() === '' || left < 0) return
+    if (text.trim() === '' || left < 0) return
+    if (status !== 'ready') return setEarly(true)
+    setEarly(false)
     if (!feed.send(text)) return setFull(true)
     setFull(false)
     setText('')
     input.current?.focus()
   }
+  const sendNow = useRef(send)
+  sendNow.current = send
+  useEffect(() => {
+    if (early && status === 'ready') sendNow.current()
+  }, [early, status])
   const key = (event: KeyboardEvent) => {
     if (event.key !== 'Enter' || event.shiftKey || event.nativeEvent.isComposing || !entersSend()) return
     event.preventDefault()
