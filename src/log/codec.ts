@@ -45,29 +45,22 @@ export type Codec = {
 export const openCodec = (personKeys: Pick<PersonKeys, 'provide' | 'find' | 'forget'>): Codec => ({
   encode: async ({id, event, metadata}) => {
     const known = catalogue.get(event.type)!
-    const data = {...event.data} as JsonObject
+    const whole = event.data as JsonObject
     const meta = {version: known.version, ...metadata}
-    assertStorable(data)
+    assertStorable(whole)
     assertStorable(meta)
-    const people = peopleIn(known, data)
-    if (people.length > 0) {
-      const keys = await personKeys.provide(people.map(({person}) => person))
-      const sealed: JsonObject = {}
-      for (const {subject, person} of people) {
-        const personal: JsonObject = {}
-        for (const field of known.personal[subject]!) {
-          personal[field] = data[field]!
-          delete data[field]
-        }
-        const key = keys.get(person)
-        if (!key) continue
-        sealed[subject] = seal(key, Buffer.from(JSON.stringify(personal)), boundTo(id, event.type, person)).toString(
-          'base64',
-        )
-      }
-      data.sealed = sealed
+    const people = peopleIn(known, whole)
+    if (people.length === 0) return {id, type: event.type, data: {...whole}, metadata: meta}
+    const keys = await personKeys.provide(people.map(({person}) => person))
+    const sealed: JsonObject = {}
+    for (const {subject, person} of people) {
+      const key = keys.get(person)
+      if (!key) continue
+      const personal = JSON.stringify(only(whole, (field) => known.personal[subject]!.includes(field)))
+      sealed[subject] = seal(key, Buffer.from(personal), boundTo(id, event.type, person)).toString('base64')
     }
-    return {id, type: event.type, data, metadata: meta}
+    const plain = only(whole, (field) => !people.some(({subject}) => known.personal[subject]!.includes(field)))
+    return {id, type: event.type, data: {...plain, sealed}, metadata: meta}
   },
   decode: async (records) => {
     const wanted = new Set<string>()
@@ -81,6 +74,12 @@ export const openCodec = (personKeys: Pick<PersonKeys, 'provide' | 'find' | 'for
     return records.map((record) => read(record, keys))
   },
 })
+
+const only = (data: JsonObject, isWanted: (field: string) => boolean): JsonObject => {
+  const some: JsonObject = {}
+  for (const field in data) if (isWanted(field)) some[field] = data[field]!
+  return some
+}
 
 const boundTo = (id: string, type: string, person: string): string => `${id} ${type} ${person}`
 
@@ -101,19 +100,21 @@ const open = (
 ): JsonObject | {fault: string} => {
   const people = peopleIn(known, data)
   if (people.length === 0) return data
-  const {sealed, ...plain} = data as {sealed?: {[subject: string]: unknown}} & JsonObject
+  const sealed = data.sealed as {[subject: string]: unknown} | undefined
+  // With what is sealed still in it: the schema takes from it what it knows.
+  const whole = {...data}
   for (const {subject, person} of people) {
     const key = keys.get(person)
     const box = sealed?.[subject]
     if (key && typeof box === 'string') {
       const opened = unseal(key, Buffer.from(box, 'base64'), boundTo(id, type, person))
       if (!opened) return {fault: `what is sealed for ${person} was not sealed for this event`}
-      Object.assign(plain, JSON.parse(opened.toString('utf8')))
+      Object.assign(whole, JSON.parse(opened.toString('utf8')))
     } else {
-      for (const field of known.personal[subject]!) plain[field] = isList(known, field) ? [] : ERASED
+      for (const field of known.personal[subject]!) whole[field] = isList(known, field) ? [] : ERASED
     }
   }
-  return plain
+  return whole
 }
 
 const isList = ({data}: EventType, field: string): boolean => data.shape[field] instanceof z.ZodArray
@@ -145,9 +146,13 @@ const assertStorable = (value: Json): void => {
       throw new TypeError(`an event holds the number ${value}, which JSON does not keep exactly`)
     }
   } else if (typeof value === 'object' && value !== null) {
-    for (const [key, inner] of Object.entries(value)) {
+    if (Array.isArray(value)) {
+      for (const inner of value) assertStorable(inner)
+      return
+    }
+    for (const key in value) {
       assertStorable(key)
-      assertStorable(inner)
+      assertStorable(value[key]!)
     }
   }
 }

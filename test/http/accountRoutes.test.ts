@@ -117,6 +117,10 @@ describe('eraseUser', () => {
     expect(await replay()).toMatchObject({content: 'a word of Ann', username: 'Annabella'})
     expect((await bob.get('/api/posts')).text).toContain('a word of Ann')
 
+    // What is under way on the other node meanwhile ends up erased as well, whichever way round they come into the log.
+    const writing = Promise.all(
+      Array.from({length: 40}, (_, n) => elsewhere.post('/api/posts', {title: `late word of Ann ${n}`})),
+    )
     expect((await erase(ann)).body).toEqual({ok: true})
     const ms = 1_000
     await eventually(() => !hers.connected, {ms, what: 'the socket to close'})
@@ -124,7 +128,9 @@ describe('eraseUser', () => {
     await eventually(() => eventsOf(his, 'room').some((event) => (event as {kind: string}).kind === 'left'), {ms})
     expect(eventsOf(his, 'room')).toContainEqual({roomId, kind: 'left', userId: ann.id, username: '[erased]'})
     expect(await replay()).toMatchObject({content: '[erased]', username: '[erased]'})
-    const {text} = await bob.get('/api/posts')
+    const written = (await writing).filter(({status}) => status === 200).length
+    const {text, body} = await bob.get('/api/posts')
+    expect(body).toHaveLength(1 + written)
     expect(text).toContain('[erased]')
     expect(text).not.toMatch(/Ann/)
     expect((await bob.get(`/api/rooms/${roomId}`)).body).toMatchObject({
