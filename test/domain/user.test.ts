@@ -1,5 +1,7 @@
 import {describe, expect, it} from 'vitest'
 import {
+  decideDropAttempt,
+  decideErase,
   decideRegister,
   decideRequestReset,
   decideRequestVerification,
@@ -243,5 +245,43 @@ describe('evolveUser', () => {
     expect(state(registered)).toMatchObject({kind: 'attempt', ...facts})
     expect(state(registered, verified('first'))).toMatchObject({kind: 'verified', ...facts})
     expect(state(verified('first'))).toEqual({kind: 'none'})
+  })
+})
+
+describe('decideDropAttempt', () => {
+  const reset: UserEvent = {
+    type: 'PasswordResetRequested',
+    data: {userId, tokenHash: 'reset', tokenExpiresAt: '2025-01-04T00:00:00.000Z'},
+  }
+  const erased: UserEvent = {type: 'UserErased', data: {userId}}
+  const late = '2025-01-02T00:00:00.000Z'
+
+  it('drops an attempt when its last link has run out, of whichever kind', () => {
+    const dropped = (now: string) => (user: Parameters<typeof decideDropAttempt>[0]) =>
+      decideDropAttempt(user, {isLost: false, now})
+    given(registered).when(dropped(inTime)).changesNothing()
+    given(registered).when(dropped(late)).happens(erased)
+    given(registered, requested).when(dropped(late)).changesNothing()
+    given(registered, requested).when(dropped('2025-01-03T00:00:00.000Z')).happens(erased)
+    given(registered, reset).when(dropped('2025-01-03T00:00:00.000Z')).changesNothing()
+    given(registered, reset).when(dropped('2025-01-04T00:00:00.000Z')).happens(erased)
+  })
+
+  it('drops an attempt whose identity another one owns, and never who is verified or erased', () => {
+    const lost = (user: Parameters<typeof decideDropAttempt>[0]) => decideDropAttempt(user, {isLost: true, now: inTime})
+    given(registered).when(lost).happens(erased)
+    given(registered, verified('first')).when(lost).changesNothing()
+    given(registered, erased).when(lost).changesNothing()
+    given().when(lost).changesNothing()
+  })
+})
+
+describe('decideErase', () => {
+  it('erases an attempt and a person once, and nobody who was never there', () => {
+    const erased: UserEvent = {type: 'UserErased', data: {userId}}
+    given(registered).when(decideErase).happens(erased)
+    given(registered, verified('first')).when(decideErase).happens(erased)
+    given(registered, erased).when(decideErase).changesNothing()
+    given().when(decideErase).refuses('NOT_FOUND')
   })
 })

@@ -1,3 +1,6 @@
+import {mkdtemp, readdir} from 'node:fs/promises'
+import {tmpdir} from 'node:os'
+import {join} from 'node:path'
 import {PassThrough} from 'node:stream'
 import {setTimeout as pause} from 'node:timers/promises'
 import {Client} from 'pg'
@@ -15,6 +18,8 @@ import {connect, type Person, signUp, startServer, type TestServer, visit} from 
 import {sharedServer} from '../support/sharedServer.ts'
 import {person} from '../support/specification.ts'
 import {startTwoNodes} from '../support/twoNodes.ts'
+import {plain} from '../uploads/images.ts'
+import {startOssPeer} from '../uploads/ossPeer.ts'
 
 const query = async ({databaseUrl}: {databaseUrl: string}, text: string, values: unknown[] = []) => {
   const client = new Client({connectionString: databaseUrl})
@@ -33,6 +38,13 @@ const signedInAgo = (server: TestServer, {id}: {id: string}, minutes: number) =>
     `UPDATE state.sessions SET sess = jsonb_set(sess::jsonb, '{signedInAt}', to_jsonb($2::float8)) WHERE sess->>'userId' = $1`,
     [id, Date.now() - minutes * 60_000],
   )
+
+const upload = async ({url, cookies}: Person): Promise<void> => {
+  const body = new FormData()
+  body.append('file', new Blob([new Uint8Array(await plain(8, 8, 'png'))]))
+  const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+  expect((await fetch(new URL('/api/upload', url), {method: 'POST', body, headers: {cookie}})).status).toBe(200)
+}
 
 const erase = (who: Pick<Person, 'request'>, body: unknown = {}) => who.request('DELETE', '/api/me', body)
 
@@ -87,6 +99,24 @@ describe('eraseUser', () => {
     expect(again.id).not.toBe(nelly.id)
     expect((await again.get('/api/me/export')).text).not.toContain(nelly.id)
     await peer.stop()
+  })
+
+  it('deletes uploads, those in the bucket and those that an earlier configuration left on the disk', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'community-uploads-'))
+    const onDisk = await startServer({UPLOAD_DIR: dir})
+    const ann = await signUp(onDisk)
+    const files = async () =>
+      (await readdir(dir, {recursive: true, withFileTypes: true})).filter((one) => one.isFile()).length
+    await upload(ann)
+    expect(await files()).toBe(1)
+    await onDisk.stop()
+    const peer = await startOssPeer()
+    const inBucket = await startServer({...onDisk.env, ...peer.env})
+    const again = {...ann, ...visit(inBucket.url, ann.cookies)}
+    await upload(again)
+    expect(peer.objects.size).toBe(1)
+    expect((await erase(again)).body).toEqual({ok: true})
+    expect([peer.objects.size, await files()]).toEqual([0, 0])
   })
 
   it('is nothing for bots', async () => {

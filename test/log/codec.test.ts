@@ -85,6 +85,16 @@ describe('openCodec', () => {
     const roomId = newRoomId()
     const [one, two] = [await encode(joined(roomId, ann)), await encode(joined(roomId, ann))]
     expect(await faultOf({...one, data: two.data})).toContain('was not sealed for this event')
+    const bob = newPerson('Bob')
+    await encode(joined(roomId, bob))
+    const moved = [
+      {...one, id: two.id},
+      {...one, type: 'UserLeft'},
+      {...one, data: {...one.data, userId: bob.userId}},
+    ]
+    for (const record of moved) {
+      expect(await faultOf(record)).toContain('was not sealed for this event')
+    }
     const {userId} = one.data.sealed as {userId: string}
     const bent = Buffer.from(userId, 'base64')
     bent[30]! ^= 1
