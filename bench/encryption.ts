@@ -61,7 +61,7 @@ const textOf = (length: number) => WORDS.repeat(Math.ceil(length / WORDS.length)
 const message = (n: number, seq: number): ChatEvent => {
   const by = people[n % PEOPLE]!
   const data = {roomId: rooms[n % rooms.length]!, seq, senderId: by.userId, username: by.username, isBot: false}
-  const said = {messageId: `m-${n}` as MessageId, content: textOf(200), nonce: `nonce:${n}`}
+  const said = {messageId: `m-${n}` as MessageId, content: textOf(200), nonce: `${n}`, key: null}
   return {type: 'MessageSent', data: {...data, ...said, sentAt: new Date().toISOString()}}
 }
 

@@ -23,12 +23,12 @@ import {openTransport} from './mail/transport.ts'
 import {verificationMail} from './mail/verificationMail.ts'
 import {openMetrics} from './metrics/metrics.ts'
 import {keepErasing, openErasure} from './operations/erasures.ts'
-import {findNonce} from './projections/messages.ts'
+import {findMarked} from './projections/messages.ts'
 import {tables} from './projections/tables.ts'
 import {documentedEvents} from './realtime/documentedEvents.ts'
 import {openSockets} from './realtime/sockets.ts'
 import {beganAtIn} from './streams/beganAt.ts'
-import {readChat} from './streams/readChat.ts'
+import {markedInChat} from './streams/readChat.ts'
 import {userIdOf} from './streams/streams.ts'
 import {openUploads} from './uploads/uploads.ts'
 import {openUploadUrls} from './uploads/uploadUrls.ts'
@@ -143,14 +143,9 @@ export const openApp = (
       logger,
       erasure,
       beganAt: beganAtIn({log, codec}),
-      findNonce: {
-        inTable: (roomId, senderId, nonce) => findNonce(pool, roomId, senderId, nonce),
-        inLog: async (roomId, senderId, nonce, {after, before}) => {
-          for await (const message of readChat({log, codec}, roomId, {after, upTo: before - 1})) {
-            if (message.senderId === senderId && message.nonce === nonce) return message
-          }
-          return null
-        },
+      findMarked: {
+        inTable: (roomId, marks) => findMarked(pool, roomId, marks),
+        inLog: (roomId, marks, range) => markedInChat({log, codec}, roomId, marks, range),
       },
       mail: sendLink(verificationMail, (secret) => `${config.baseUrl}/api/email/verify?token=${secret}`),
       resetMail: sendLink(resetMail, (secret) => `${config.baseUrl}/?reset=${secret}`),

@@ -12,7 +12,8 @@ export const Nonce = text({max: 64})
 
 /**
  * `seq` counts the room's messages from 0 without gaps; it need not be the revision, because other events will share the
- * stream. `nonce` is the sender's: the same one is the same message.
+ * stream. `nonce` is the sender's own word for the message, `key` what their Idempotency-Key made of the request: the same
+ * one is the same message.
  */
 export const MessageSent = eventType('MessageSent', {
   data: z.object({
@@ -24,15 +25,24 @@ export const MessageSent = eventType('MessageSent', {
     isBot: z.boolean(),
     content: z.string(),
     nonce: z.string().nullable(),
+    key: z.string().nullable(),
     sentAt: z.iso.datetime(),
   }),
   personal: {senderId: ['username', 'content']},
-  plain: ['roomId', 'messageId', 'senderId', 'nonce', 'sentAt'],
+  plain: ['roomId', 'messageId', 'senderId', 'nonce', 'key', 'sentAt'],
 })
 
 export type ChatEvent = EventOf<typeof MessageSent>
 
 export type Message = ChatEvent['data']
+
+/** By what a message is known again. Either may be null; a message with neither is never a repeat. */
+export type Marks = Pick<Message, 'senderId' | 'nonce' | 'key'>
+
+/** Whether the message was stored under one of these marks. */
+export const bears = (message: Message, {senderId, nonce, key}: Marks): boolean =>
+  message.senderId === senderId &&
+  ((nonce !== null && message.nonce === nonce) || (key !== null && message.key === key))
 
 /**
  * What the decider must know of a chat: how far it counted, and the newest messages, newest first. The list shares its
@@ -57,31 +67,29 @@ const shortened = (recent: Recent): Recent => {
   return newest.reduceRight<Recent | null>((rest, message) => ({message, depth: (rest?.depth ?? 0) + 1, rest}), null)!
 }
 
-/** The message under this nonce, and the lowest `seq` from which on the state can tell. */
-export const recall = (chat: Chat, senderId: UserId, nonce: string): {found: Message | null; from: number} => {
+/** The message under these marks, and the lowest `seq` from which on the state can tell. */
+export const recall = (chat: Chat, marks: Marks): {found: Message | null; from: number} => {
   let from = chat.lastSeq + 1
   for (let at = chat.recent; at; at = at.rest) {
     from = at.message.seq
-    if (at.message.nonce === nonce && at.message.senderId === senderId) return {found: at.message, from}
+    if (bears(at.message, marks)) return {found: at.message, from}
   }
   return {found: null, from}
 }
 
 /**
- * `earlier`: what this sender stored under the same nonce already. `sameContent`: where the nonce stands for an
- * Idempotency-Key, other content under it is refused; a socket's nonce gives the first message again whatever it says.
+ * `earlier`: what this sender stored under one of the marks already. A nonce gives the first message again, whatever it
+ * says; a key stands for the whole request, and is refused with another one.
  */
 export const decideSend = (
   chat: Chat,
   by: Actor,
-  {
-    sameContent,
-    ...message
-  }: Pick<Message, 'roomId' | 'messageId' | 'content' | 'nonce' | 'sentAt'> & {sameContent: boolean},
-  earlier: {content: string} | null,
+  message: Pick<Message, 'roomId' | 'messageId' | 'content' | 'nonce' | 'key' | 'sentAt'>,
+  earlier: Pick<Message, 'content' | 'nonce' | 'key'> | null,
 ): Decision<ChatEvent> => {
   if (earlier) {
-    return sameContent && earlier.content !== message.content ? refusal({refused: 'IDEMPOTENCY_KEY_REUSED'}) : []
+    const isSame = earlier.content === message.content && earlier.nonce === message.nonce
+    return message.key === null || isSame ? [] : refusal({refused: 'IDEMPOTENCY_KEY_REUSED'})
   }
   const {userId: senderId, username, isBot} = by
   return [{type: 'MessageSent', data: {...message, seq: chat.lastSeq + 1, senderId, username, isBot}}]

@@ -3,7 +3,7 @@ import type {Logger} from 'pino'
 import type {Erasure} from '../commands/eraseUser.ts'
 import type {Execute} from '../commands/execute.ts'
 import type {SendLink} from '../commands/registerUser.ts'
-import type {FindNonce} from '../commands/sendMessage.ts'
+import type {FindMarked} from '../commands/sendMessage.ts'
 import type {Config} from '../config.ts'
 import type {UserId} from '../domain/user.ts'
 import type {KeyStore} from '../keys/keyStore.ts'
@@ -30,7 +30,7 @@ export type Parts = {
   tail: Tail
   applied: Applied
   execute: Execute
-  findNonce: FindNonce
+  findMarked: FindMarked
   beganAt: BeganAt
   erasure: Erasure
   keys: KeyStore

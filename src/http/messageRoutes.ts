@@ -1,5 +1,5 @@
 import {z} from 'zod'
-import {sendMessage, storedNonce} from '../commands/sendMessage.ts'
+import {sendMessage} from '../commands/sendMessage.ts'
 import {MessageContent, Nonce} from '../domain/chat.ts'
 import {isRefusal} from '../domain/event.ts'
 import type {RoomId} from '../domain/room.ts'
@@ -17,7 +17,7 @@ import {type Route, route} from './route.ts'
 const seq = count(-1, 2_147_483_647)
 
 export const messageRoutes = (parts: Parts): Route[] => {
-  const {pool, execute, findNonce, limits} = parts
+  const {pool, execute, findMarked, limits} = parts
   const params = z.object({roomId: pathId})
   return [
     route({
@@ -66,15 +66,14 @@ export const messageRoutes = (parts: Parts): Route[] => {
       handle: async ({by, params: {roomId}, body: {content, nonce}, repeat, requestId}) => {
         if (!by.isBot) await limits.messages(by.userId)
         const sent = await sendMessage(
-          {execute, findNonce},
+          {execute, findMarked},
           {
             by,
             roomId: roomId as RoomId,
             messageId: newMessageId(),
             content,
-            // A client that sends both means one thing by them, and a socket can send the nonce alone later.
-            nonce: storedNonce(nonce) ?? (repeat === null ? null : `key:${repeat}`),
-            sameContent: repeat !== null,
+            nonce: nonce ?? null,
+            key: repeat,
           },
           {correlationId: requestId},
         )

@@ -1,8 +1,7 @@
 import type {Pool} from 'pg'
-import type {MessageId, Message as Sent} from '../domain/chat.ts'
+import type {Marks, MessageId, Message as Sent} from '../domain/chat.ts'
 import {ERASED} from '../domain/event.ts'
 import type {RoomId} from '../domain/room.ts'
-import type {UserId} from '../domain/user.ts'
 import {readTable} from './readTable.ts'
 
 export const messages = readTable({
@@ -17,11 +16,15 @@ export const messages = readTable({
     is_bot: 'boolean',
     content: 'text',
     nonce: 'text',
+    request_key: 'text',
     created_at: 'timestamptz',
     position: 'bigint',
   },
   key: ['room_id', 'seq'],
-  indexes: ['UNIQUE (room_id, user_id, nonce) WHERE nonce IS NOT NULL'],
+  indexes: [
+    'UNIQUE (room_id, user_id, nonce) WHERE nonce IS NOT NULL',
+    'UNIQUE (room_id, user_id, request_key) WHERE request_key IS NOT NULL',
+  ],
   erased: [{where: 'user_id', set: {username: ERASED, content: ERASED}}],
   handlers: {
     MessageSent: ({data, position}, rows) =>
@@ -34,6 +37,7 @@ export const messages = readTable({
         is_bot: data.isBot,
         content: data.content,
         nonce: data.nonce,
+        request_key: data.key,
         created_at: data.sentAt,
         position,
       }),
@@ -84,23 +88,27 @@ export const listMessages = async (
   return forward ? found : found.reverse()
 }
 
-/** What this sender stored under the nonce, and the newest seq that the table holds: one snapshot, so no gap between them. */
-export const findNonce = async (
+/** What this sender stored under the marks, and the newest seq that the table holds: one snapshot, so no gap between them. */
+export const findMarked = async (
   pool: Pool,
   roomId: RoomId,
-  userId: UserId,
-  nonce: string,
+  {senderId, nonce, key}: Marks,
 ): Promise<{found: {message: Sent; position: bigint} | null; upTo: number}> => {
-  const {rows} = await pool.query<{upTo: number; id: MessageId | null} & Stored & {position: string}>({
-    name: 'find nonce',
-    text: `SELECT n.seq AS "upTo", id, username, content, created_at AS "createdAt", is_bot AS "isBot", m.seq, position FROM
-             (SELECT coalesce(max(seq), -1) AS seq FROM ${messages.view} WHERE room_id = $1) n
-             LEFT JOIN ${messages.view} m ON room_id = $1 AND user_id = $2 AND nonce = $3`,
-    values: [roomId, userId, nonce],
+  type Found = {upTo: number; id: MessageId | null; nonce: string | null; key: string | null; position: string}
+  const {rows} = await pool.query<Found & Stored>({
+    name: 'find marked',
+    text: `SELECT n.seq AS "upTo", id, username, content, created_at AS "createdAt", is_bot AS "isBot", m.seq, nonce,
+             request_key AS key, position
+           FROM (SELECT coalesce(max(seq), -1) AS seq FROM ${messages.view} WHERE room_id = $1) n
+           LEFT JOIN ${messages.view} m ON room_id = $1 AND user_id = $2 AND (nonce = $3 OR request_key = $4)
+           ORDER BY m.seq LIMIT 1`,
+    values: [roomId, senderId, nonce, key],
   })
-  const {upTo, id, username, content, isBot, seq, createdAt, position} = rows[0]!
+  const {upTo, id, createdAt, position, ...found} = rows[0]!
   if (id === null) return {found: null, upTo}
+  const {username, content, isBot, seq} = found
   const sentAt = createdAt.toISOString()
-  const message = {roomId, messageId: id, seq, senderId: userId, username, isBot, content, nonce, sentAt}
+  const marks = {senderId, nonce: found.nonce, key: found.key}
+  const message = {roomId, messageId: id, seq, username, isBot, content, sentAt, ...marks}
   return {found: {message, position: BigInt(position)}, upTo}
 }

@@ -1,5 +1,5 @@
 import {z} from 'zod'
-import {sendMessage, storedNonce} from '../commands/sendMessage.ts'
+import {sendMessage} from '../commands/sendMessage.ts'
 import {MessageContent, Nonce} from '../domain/chat.ts'
 import {isRefusal} from '../domain/event.ts'
 import type {RoomId} from '../domain/room.ts'
@@ -37,7 +37,7 @@ export const sendMessageDocumented: DocumentedEvent = {
 }
 
 /** `send_message`: answered once the log holds the message durably; the tail brings it to the room. */
-export const sendMessageEvent = ({execute, findNonce, limits}: Parts, delivery: Delivery): SocketEvent => ({
+export const sendMessageEvent = ({execute, findMarked, limits}: Parts, delivery: Delivery): SocketEvent => ({
   name: 'send_message',
   handle: async (_socket, by, args, requestId, reply) => {
     const parsed = Payload.safeParse(args[0])
@@ -45,13 +45,13 @@ export const sendMessageEvent = ({execute, findNonce, limits}: Parts, delivery: 
     const {roomId, content, nonce} = parsed.data
     if (!by.isBot) await limits.messages(by.userId)
     const sent = await sendMessage(
-      {execute, findNonce},
+      {execute, findMarked},
       {
         by,
         roomId: roomId as RoomId,
         messageId: newMessageId(),
         content,
-        nonce: storedNonce(nonce),
+        nonce: nonce ?? null,
       },
       {correlationId: requestId},
     )

@@ -1,4 +1,4 @@
-import type {Message} from '../domain/chat.ts'
+import {bears, type Marks, type Message} from '../domain/chat.ts'
 import type {RoomId} from '../domain/room.ts'
 import {type Codec, isFaulty} from '../log/codec.ts'
 import type {EventLog} from '../log/eventLog.ts'
@@ -18,4 +18,17 @@ export const readChat = async function* (
     yield event.data
     if (event.data.seq === upTo) return
   }
+}
+
+/** The first message with `after` < seq < `before` that bears one of the marks. */
+export const markedInChat = async (
+  reader: {log: EventLog; codec: Codec},
+  roomId: RoomId,
+  marks: Marks,
+  {after, before}: {after: number; before: number},
+): Promise<Message | null> => {
+  for await (const message of readChat(reader, roomId, {after, upTo: before - 1})) {
+    if (bears(message, marks)) return message
+  }
+  return null
 }

@@ -34,8 +34,8 @@ const send = (
     decideSend(
       chat,
       by,
-      {roomId, messageId: 'm' as MessageId, content, nonce, sentAt: new Date().toISOString(), sameContent: false},
-      nonce === null ? null : recall(chat, by.userId, nonce).found,
+      {roomId, messageId: 'm' as MessageId, content, nonce, key: null, sentAt: new Date().toISOString()},
+      nonce === null ? null : recall(chat, {senderId: by.userId, nonce, key: null}).found,
     ),
   )
 
@@ -520,13 +520,14 @@ describe('load', () => {
           isBot: false,
           content: 'hi',
           nonce: null,
+          key: null,
           sentAt: new Date().toISOString(),
         },
       }))
       await place.given(...chat)
       const {state} = await node.execute.load(chatStream(roomId), chatFold, {fresh: true})
       expect((state as Chat).lastSeq).toBe(299)
-      expect(recall(state as Chat, ann.userId, 'none').from).toBe(300 - REMEMBERED)
+      expect(recall(state as Chat, {senderId: ann.userId, nonce: 'none', key: null}).from).toBe(300 - REMEMBERED)
     })
 
     it('forgets what it remembers where the tail brings an event that does not follow, and reads it again', async () => {

@@ -1,5 +1,5 @@
 import {beforeAll, beforeEach, describe, expect, it} from 'vitest'
-import {sendMessage, storedNonce} from '../../src/commands/sendMessage.ts'
+import {sendMessage} from '../../src/commands/sendMessage.ts'
 import {REMEMBERED} from '../../src/domain/chat.ts'
 import {newMessageId, newRoomId} from '../../src/keys/ids.ts'
 import {joined, left, roomCreated, sent} from '../support/events.ts'
@@ -38,10 +38,10 @@ describe('sendMessage', () => {
         content = 'hi',
         nonce = null,
         by = ann,
-        sameContent = false,
-      }: {content?: string; nonce?: string | null; by?: typeof ann; sameContent?: boolean} = {},
+        key = null,
+      }: {content?: string; nonce?: string | null; by?: typeof ann; key?: string | null} = {},
       node = here.node,
-    ) => sendMessage(node, {by, roomId, messageId: newMessageId(), content, nonce, sameContent}, context)
+    ) => sendMessage(node, {by, roomId, messageId: newMessageId(), content, nonce, key}, context)
     const stored = async () =>
       (await here.place.happened()).flatMap((event) => (event.type === 'MessageSent' ? [event.data] : []))
 
@@ -193,11 +193,11 @@ describe('sendMessage', () => {
             },
           }),
         })
-        const inLog: typeof unlucky.findNonce.inLog = (room, sender, nonce, range) => {
+        const inLog: typeof unlucky.findMarked.inLog = (room, marks, range) => {
           ranges.push(range)
-          return unlucky.findNonce.inLog(room, sender, nonce, range)
+          return unlucky.findMarked.inLog(room, marks, range)
         }
-        const watched = {...unlucky, findNonce: {...unlucky.findNonce, inLog}}
+        const watched = {...unlucky, findMarked: {...unlucky.findMarked, inLog}}
         await Promise.all(Array.from({length: 3 * REMEMBERED}, () => send()))
         expect(await send({nonce: 'j'}, watched)).toHaveProperty('message')
         expect(ranges.length).toBeGreaterThan(1)
@@ -226,22 +226,26 @@ describe('sendMessage', () => {
     })
 
     describe('with an Idempotency-Key', () => {
-      it('refuses other content, and answers the same content as the first time', async () => {
-        const first = await send({nonce: 'key:1', content: 'a', sameContent: true})
+      it('refuses another request, and answers the same one as the first time', async () => {
+        const first = await send({key: '1', content: 'a'})
         await here.place.given()
-        expect(await send({nonce: 'key:1', content: 'b', sameContent: true})).toEqual({
-          refused: 'IDEMPOTENCY_KEY_REUSED',
-        })
-        expect(await send({nonce: 'key:1', content: 'a', sameContent: true})).toEqual(first)
+        expect(await send({key: '1', content: 'b'})).toEqual({refused: 'IDEMPOTENCY_KEY_REUSED'})
+        expect(await send({key: '1', content: 'a', nonce: 'n'})).toEqual({refused: 'IDEMPOTENCY_KEY_REUSED'})
+        expect(await send({key: '1', content: 'a'})).toEqual(first)
         expect(await here.place.happened()).toEqual([])
       })
-    })
-  })
-})
 
-describe('storedNonce', () => {
-  it('keeps no nonce as none, and gives each a form that no key has', () => {
-    expect(storedNonce(undefined)).toBeNull()
-    expect(storedNonce('a')).toBe('nonce:a')
+      it('knows a message by its key and by its nonce, and never takes the one for the other', async () => {
+        const first = await send({key: '1', nonce: '2', content: 'a'})
+        await here.place.given()
+        for (const again of [{key: '1', nonce: '2'}, {nonce: '2'}, {key: '3', nonce: '2'}]) {
+          expect(await send({...again, content: 'a'}, far)).toEqual(first)
+        }
+        expect(await send({key: '1', nonce: '4', content: 'a'}, far)).toEqual({refused: 'IDEMPOTENCY_KEY_REUSED'})
+        expect(await here.place.happened()).toEqual([])
+        for (const other of [{key: '2'}, {nonce: '1'}]) await send({...other, content: 'a'}, far)
+        expect(await stored()).toHaveLength(2)
+      })
+    })
   })
 })

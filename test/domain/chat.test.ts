@@ -12,7 +12,9 @@ const ann = person('Ann')
 const bob = person('Bob')
 const sentAt = '2025-01-01T00:00:00.000Z'
 
-const sent = (seq: number, {by = ann, nonce = null}: {by?: Actor; nonce?: string | null} = {}): ChatEvent => ({
+type Marked = {nonce?: string | null; key?: string | null}
+
+const sent = (seq: number, {by = ann, nonce = null, key = null}: Marked & {by?: Actor} = {}): ChatEvent => ({
   type: 'MessageSent',
   data: {
     roomId,
@@ -23,19 +25,20 @@ const sent = (seq: number, {by = ann, nonce = null}: {by?: Actor; nonce?: string
     isBot: by.isBot,
     content: `message ${seq}`,
     nonce,
+    key,
     sentAt,
   },
 })
 const chat = (count: number, nonceOf: (seq: number) => string | null = () => null) =>
   Array.from({length: count}, (_, seq) => sent(seq, {nonce: nonceOf(seq)}))
 
-const message = (seq: number, nonce: string | null = null) => ({
+const message = (seq: number, {nonce = null, key = null}: Marked = {}) => ({
   roomId,
   messageId: `m-${seq}` as MessageId,
   content: `message ${seq}`,
   nonce,
+  key,
   sentAt,
-  sameContent: false,
 })
 
 describe('decideSend', () => {
@@ -50,53 +53,61 @@ describe('decideSend', () => {
 
   it('says of a bot that it is one', () => {
     given()
-      .when((state) => decideSend(state, bot('Echo'), message(0, 'n'), null))
+      .when((state) => decideSend(state, bot('Echo'), message(0, {nonce: 'n'}), null))
       .happens(sent(0, {by: bot('Echo'), nonce: 'n'}))
   })
 
   it('sends nothing again under the nonce of an earlier message, whatever it says now', () => {
     given(sent(0, {nonce: 'n'}))
-      .when((state) => decideSend(state, ann, message(1, 'n'), {content: 'message 0'}))
+      .when((state) => decideSend(state, ann, message(1, {nonce: 'n'}), message(0, {nonce: 'n'})))
       .changesNothing()
   })
 
-  it('refuses other content where the nonce stands for an Idempotency-Key', () => {
-    const repeat = {...message(1, 'k'), sameContent: true}
-    given(sent(0, {nonce: 'k'}))
-      .when((state) => decideSend(state, ann, repeat, {content: 'message 0'}))
+  it('refuses another request under the same Idempotency-Key', () => {
+    const stored = given(sent(0, {key: 'k', nonce: 'n'}))
+    const earlier = message(0, {key: 'k', nonce: 'n'})
+    stored
+      .when((state) => decideSend(state, ann, {...earlier, content: 'other'}, earlier))
       .refuses('IDEMPOTENCY_KEY_REUSED')
-    given(sent(0, {nonce: 'k'}))
-      .when((state) => decideSend(state, ann, {...repeat, content: 'message 0'}, {content: 'message 0'}))
-      .changesNothing()
+    stored.when((state) => decideSend(state, ann, {...earlier, nonce: null}, earlier)).refuses('IDEMPOTENCY_KEY_REUSED')
+    stored.when((state) => decideSend(state, ann, earlier, earlier)).changesNothing()
   })
 })
 
 describe('recall', () => {
+  const by = ({userId: senderId}: Actor, nonce: string) => ({senderId, nonce, key: null})
   const state = (events: ChatEvent[]) => chatFold.evolve(chatFold.initial, events)
 
   it('finds the message under a nonce, and only that of its sender', () => {
     const both = state([sent(0, {nonce: 'n'}), sent(1, {by: bob, nonce: 'n'}), sent(2)])
-    expect(recall(both, ann.userId, 'n').found?.seq).toBe(0)
-    expect(recall(both, bob.userId, 'n').found?.seq).toBe(1)
-    expect(recall(both, person('Eve').userId, 'n').found).toBeNull()
-    expect(recall(both, ann.userId, 'm').found).toBeNull()
+    expect(recall(both, by(ann, 'n')).found?.seq).toBe(0)
+    expect(recall(both, by(bob, 'n')).found?.seq).toBe(1)
+    expect(recall(both, by(person('Eve'), 'n')).found).toBeNull()
+    expect(recall(both, by(ann, 'm')).found).toBeNull()
+  })
+
+  it('finds the message under a key, and takes no nonce for one', () => {
+    const one = state([sent(0, {key: 'k'}), sent(1, {nonce: 'k', by: bob})])
+    expect(recall(one, {senderId: ann.userId, nonce: null, key: 'k'}).found?.seq).toBe(0)
+    expect(recall(one, {senderId: bob.userId, nonce: null, key: 'k'}).found).toBeNull()
+    expect(recall(one, by(ann, 'k')).found).toBeNull()
   })
 
   it('tells from which seq on it knows', () => {
-    expect(recall(state([]), ann.userId, 'n')).toEqual({found: null, from: 0})
-    expect(recall(state(chat(3)), ann.userId, 'n')).toEqual({found: null, from: 0})
-    expect(recall(state(chat(300).slice(-REMEMBERED)), ann.userId, 'n')).toEqual({found: null, from: 300 - REMEMBERED})
+    expect(recall(state([]), by(ann, 'n'))).toEqual({found: null, from: 0})
+    expect(recall(state(chat(3)), by(ann, 'n'))).toEqual({found: null, from: 0})
+    expect(recall(state(chat(300).slice(-REMEMBERED)), by(ann, 'n'))).toEqual({found: null, from: 300 - REMEMBERED})
   })
 
   it('knows at least the newest REMEMBERED messages and at most twice as many, however long the chat is', () => {
     fc.assert(
       fc.property(fc.integer({min: 0, max: 700}), fc.integer({min: 0, max: 700}), (length, back) => {
         const long = state(chat(length, (seq) => `${seq}`))
-        const {from} = recall(long, ann.userId, 'none')
+        const {from} = recall(long, by(ann, 'none'))
         expect(from).toBeLessThanOrEqual(Math.max(0, length - REMEMBERED))
         expect(from).toBeGreaterThanOrEqual(Math.max(0, length - 2 * REMEMBERED))
         const seq = length - 1 - back
-        const {found} = recall(long, ann.userId, `${seq}`)
+        const {found} = recall(long, by(ann, `${seq}`))
         expect(found?.seq ?? null).toBe(seq >= from ? seq : null)
       }),
     )
@@ -105,16 +116,16 @@ describe('recall', () => {
   it('gives the same from the newest REMEMBERED events as from all of them, as far as it knows', () => {
     const newest = state(chat(500, (seq) => `${seq}`).slice(-chatFold.newest!))
     expect(newest.lastSeq).toBe(499)
-    expect(recall(newest, ann.userId, '436').found?.seq).toBe(436)
-    expect(recall(newest, ann.userId, '435')).toEqual({found: null, from: 436})
+    expect(recall(newest, by(ann, '436')).found?.seq).toBe(436)
+    expect(recall(newest, by(ann, '435'))).toEqual({found: null, from: 436})
   })
 
   it('leaves the states before as they were', () => {
     const before = state(chat(2 * REMEMBERED, (seq) => `${seq}`))
-    const known = recall(before, ann.userId, 'none').from
+    const known = recall(before, by(ann, 'none')).from
     chatFold.evolve(before, [sent(2 * REMEMBERED)])
     expect(before.lastSeq).toBe(2 * REMEMBERED - 1)
-    expect(recall(before, ann.userId, 'none').from).toBe(known)
-    expect(recall(before, ann.userId, `${known}`).found?.seq).toBe(known)
+    expect(recall(before, by(ann, 'none')).from).toBe(known)
+    expect(recall(before, by(ann, `${known}`)).found?.seq).toBe(known)
   })
 })

@@ -102,7 +102,9 @@ describe('an Idempotency-Key', () => {
     const first = await withKey(ann, path, key, {content: 'both', nonce: 'both'})
     expect((await withKey(ann, path, key, {content: 'both', nonce: 'both'})).text).toBe(first.text)
     expect((await ann.post(path, {content: 'both', nonce: 'both'})).text).toBe(first.text)
-    expect((await withKey(ann, path, key, {content: 'else', nonce: 'both'})).status).toBe(422)
+    for (const other of [{content: 'else', nonce: 'both'}, {content: 'both', nonce: 'other'}, {content: 'both'}]) {
+      expect((await withKey(ann, path, key, other)).status).toBe(422)
+    }
     const lookalike = await ann.post(path, {content: 'both', nonce: key})
     expect(lookalike.body.message.seq).toBeGreaterThan(first.body.message.seq)
   })

@@ -1,6 +1,6 @@
 import {afterAll, beforeAll, describe, expect, it} from 'vitest'
 import {newPostId, newRoomId, newUserId} from '../../src/keys/ids.ts'
-import {findNonce, listMessages} from '../../src/projections/messages.ts'
+import {findMarked, listMessages} from '../../src/projections/messages.ts'
 import {findPost, listPosts} from '../../src/projections/posts.ts'
 import {listInvitations} from '../../src/projections/roomInvitations.ts'
 import {listMembers} from '../../src/projections/roomMembers.ts'
@@ -187,7 +187,7 @@ describe('messages', () => {
 
   it('finds a nonce of its sender in its room, and says up to which seq it looked', async () => {
     const roomId = newRoomId()
-    const find = (who = ann, nonce = 'n') => findNonce(place.pool, roomId, who.userId, nonce)
+    const find = (who = ann, nonce = 'n') => findMarked(place.pool, roomId, {senderId: who.userId, nonce, key: null})
     expect(await find()).toEqual({found: null, upTo: -1})
     const message = sent(roomId, 0, ann, {nonce: 'n'})
     const [position] = await happen(message, sent(roomId, 1, bob))

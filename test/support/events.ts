@@ -90,6 +90,7 @@ export const sent = (
     isBot: by.isBot,
     content,
     nonce,
+    key: null,
     sentAt: '2025-01-01T00:00:00.000Z',
   },
 })

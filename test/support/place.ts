@@ -2,7 +2,7 @@ import {randomBytes, randomUUID} from 'node:crypto'
 import {Pool} from 'pg'
 import {afterAll, beforeAll, describe} from 'vitest'
 import {type Execute, openExecute} from '../../src/commands/execute.ts'
-import type {FindNonce} from '../../src/commands/sendMessage.ts'
+import type {FindMarked} from '../../src/commands/sendMessage.ts'
 import {makeSchema} from '../../src/database/schema.ts'
 import type {DomainEvent} from '../../src/domain/catalogue.ts'
 import type {RoomId} from '../../src/domain/room.ts'
@@ -16,11 +16,11 @@ import {openPostgresLog} from '../../src/log/postgresLog.ts'
 import {openTail, type Tail} from '../../src/log/tail.ts'
 import {type Applied, openApplied} from '../../src/projections/applied.ts'
 import {GENERATIONS_DDL} from '../../src/projections/generations.ts'
-import {findNonce} from '../../src/projections/messages.ts'
+import {findMarked} from '../../src/projections/messages.ts'
 import type {ReadTable} from '../../src/projections/readTable.ts'
 import {openRunner, type Runner} from '../../src/projections/runner.ts'
 import {tables as allTables} from '../../src/projections/tables.ts'
-import {readChat} from '../../src/streams/readChat.ts'
+import {markedInChat} from '../../src/streams/readChat.ts'
 import {
   accessStream,
   chatStream,
@@ -34,7 +34,7 @@ import {createDatabase} from './database.ts'
 export type Adapter = EventLog['adapter']
 
 /** What a node has of commands, over a log that it may see through `wrap`. It follows the log only where it was told to. */
-export type Node = {log: EventLog; execute: Execute; tail: Tail; findNonce: FindNonce}
+export type Node = {log: EventLog; execute: Execute; tail: Tail; findMarked: FindMarked}
 /** A node that feeds the read tables as well. */
 export type Feeder = Node & {
   applied: Applied
@@ -123,14 +123,9 @@ export const openPlace = async (adapter: Adapter = 'postgres'): Promise<Place> =
       log: own,
       execute,
       tail,
-      findNonce: {
-        inTable: (roomId, senderId, nonce) => findNonce(pool, roomId, senderId, nonce),
-        inLog: async (roomId, senderId, nonce, {after, before}) => {
-          for await (const message of readChat({log: own, codec}, roomId, {after, upTo: before - 1})) {
-            if (message.senderId === senderId && message.nonce === nonce) return message
-          }
-          return null
-        },
+      findMarked: {
+        inTable: (roomId, marks) => findMarked(pool, roomId, marks),
+        inLog: (roomId, marks, range) => markedInChat({log: own, codec}, roomId, marks, range),
       },
     }
   }
