@@ -1,0 +1,66 @@
+import {answerOf, assertSame} from '../answers.ts'
+import {type Bench, type Figure, inTurn, judge, type Row} from '../harness.ts'
+import {type Load, load} from '../load.ts'
+import {fillWorld, people, postsBy, registrations} from '../world.ts'
+
+const LEAVES_OUT =
+  'TLS, a network, clients that already have the list (304), and what an answer costs that nobody asked for since the last change (one reading of the table).'
+
+/** Where the server is not the limit, what can be compared is what a request costs it. */
+export const rates = (samples: Record<string, Load[]>): {unit: string; of: (side: Load[]) => number[]} => {
+  const isLimit = Object.values(samples).every((side) => side.every(({busy}) => busy > 0.9))
+  return isLimit
+    ? {unit: 'requests/s', of: (side) => side.map(({perSecond}) => perSecond)}
+    : {unit: 'requests per CPU second of the server', of: (side) => side.map(({cpuMicros}) => 1e6 / cpuMicros)}
+}
+
+const list = async (bench: Bench, count: number): Promise<Row[]> => {
+  const {place, quick} = bench
+  const databaseUrl = await place.database(`posts_${count}`, (url) =>
+    fillWorld(url, async ({append}) => {
+      const by = people(20)
+      await append(registrations(by))
+      await append(postsBy(by, count))
+    }),
+  )
+  const ours = await place.server({databaseUrl})
+  const answers = [await answerOf(ours.url, '/api/posts')]
+  const same = await place.baseline('fixedAnswers.ts', {middleware: true, answers})
+  const none = await place.baseline('fixedAnswers.ts', {middleware: false, answers})
+  await assertSame(ours.url, same.url, '/api/posts')
+  const seconds = quick ? 1 : 5
+  const requests = [{path: '/api/posts'}]
+  const samples = await inTurn(bench, {
+    ours: () => load(ours, {seconds, requests}),
+    same: () => load(same, {seconds, requests}),
+    none: () => load(none, {seconds, requests}),
+  })
+  await place.endProcesses()
+  const {unit, of} = rates(samples)
+  const figure = `GET /api/posts, ${count.toLocaleString('en')} posts, 100 connections`
+  return [
+    judge({
+      figure,
+      against: 'Express with the same middleware and headers, the same bytes from memory',
+      unit,
+      ours: of(samples.ours),
+      baseline: of(samples.same),
+      atLeast: 0.9,
+      leavesOut: LEAVES_OUT,
+    }),
+    judge({
+      figure,
+      against: 'Express with none, the same bytes from memory',
+      unit,
+      ours: of(samples.ours),
+      baseline: of(samples.none),
+      shownOnly: true,
+      leavesOut: LEAVES_OUT,
+    }),
+  ]
+}
+
+export const postLists: Figure = {
+  name: 'post-lists',
+  measure: async (bench) => [...(await list(bench, 20)), ...(await list(bench, 2_000))],
+}
