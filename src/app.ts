@@ -10,6 +10,7 @@ import {openLimits} from './edge/limits.ts'
 import type {Parts} from './edge/parts.ts'
 import {openPresence} from './edge/presence.ts'
 import {openReadMarks} from './edge/readMarks.ts'
+import {openRefusals} from './edge/refusals.ts'
 import {openSessions} from './edge/sessions.ts'
 import {openFeed} from './feed.ts'
 import {openFoundation} from './foundation.ts'
@@ -86,6 +87,9 @@ export const openApp = (
     const {tail, execute, applied} = feed
     tail.listen(metrics.observe)
 
+    const refusals = openRefusals({execute, pool, logger})
+    onClose('refusals', refusals.settled)
+
     const queue = openMailQueue({
       pool,
       keyOf: async (stream) => {
@@ -138,6 +142,7 @@ export const openApp = (
       readMarks,
       presence,
       limits: openLimits(pool, config.limits, keys.derive('limits')),
+      refusals,
       uploads,
       uploadUrls,
       logger,

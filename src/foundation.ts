@@ -4,6 +4,7 @@ import {makeSchema} from './database/schema.ts'
 import {LIMITS_DDL} from './edge/limits.ts'
 import {PRESENCE_DDL} from './edge/presence.ts'
 import {READ_MARKS_DDL} from './edge/readMarks.ts'
+import {UNWRITTEN_DDL} from './edge/refusals.ts'
 import {SESSIONS_DDL} from './edge/sessions.ts'
 import {SIGNED_OUT_DDL} from './edge/signedOut.ts'
 import {KEYS_DDL, type KeyStore, openKeyStore, WrongMasterKey} from './keys/keyStore.ts'
@@ -22,6 +23,7 @@ export const SCHEMA = [
   READ_MARKS_DDL,
   PRESENCE_DDL,
   LIMITS_DDL,
+  UNWRITTEN_DDL,
   MAIL_QUEUE_DDL,
   KEYS_DDL,
   PERSON_KEYS_DDL,

@@ -51,7 +51,8 @@ export const eraseAttempt = async (
   const dropped = await execute.execute(userStream(userId), userFold, context, (state) =>
     decideDropAttempt(state, {isLost, now: now.toISOString()}),
   )
-  if (!isRefusal(dropped) && dropped.state.kind === 'erased') await finishErasure(erasure, userId, context)
+  if (!isRefusal(dropped) && dropped.state.kind === 'erased')
+    await finishErasure(erasure, userId, {...context, causationId: dropped.eventId ?? context.causationId})
 }
 
 /**
@@ -64,13 +65,14 @@ export const finishErasure = async (erasure: Erasure, userId: UserId, context: C
   const erased = await execute.execute(userStream(userId), userFold, context, decideErase)
   if (isRefusal(erased) || erased.state.kind !== 'erased') throw new Error(`${userId} is not there to be erased`)
   const {identity} = erased.state
+  const because = {...context, causationId: erased.eventId ?? context.causationId}
   await endSessions(userId)
   const {state: owner} = await execute.load(identityStream(identity), identityFold, {fresh: true})
   // Invitations are the identity's: of an attempt, or once it is released, they are somebody else's.
   if (owner.kind === 'claimed' && owner.userId === userId) {
     const as = {userId, username: '', isBot: false, identity}
     for (const roomId of await roomsOf(userId, identity)) {
-      await execute.execute(roomStream(roomId), roomFold, context, (room) => {
+      await execute.execute(roomStream(roomId), roomFold, because, (room) => {
         const decision = decideLeave(room, as)
         return isRefusal(decision) ? [] : decision
       })
@@ -79,12 +81,12 @@ export const finishErasure = async (erasure: Erasure, userId: UserId, context: C
     await endSessions(userId)
     // Their links died when this person claimed the identity, and must not come to life when it is free again.
     for (const attempt of await attemptsBeside(userId, identity)) {
-      await eraseAttempt(erasure, attempt, new Date(), context)
+      await eraseAttempt(erasure, attempt, new Date(), because)
     }
   }
   await deleteUploads(userId)
   await deleteMails(userId)
-  await execute.execute(identityStream(identity), identityFold, context, (state) =>
+  await execute.execute(identityStream(identity), identityFold, because, (state) =>
     decideRelease(state, identity, userId),
   )
   await personKeys.markErased(userId)

@@ -41,6 +41,8 @@ export type Executed<S, E> = {
   state: S
   /** Of the last event appended, or of the newest event of the stream that the decision rests on. Null: an empty stream. */
   position: bigint | null
+  /** Of the last event appended: what comes of it names it as its cause. */
+  eventId?: string
   time: string
 }
 
@@ -194,7 +196,13 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
           }
           const records = await Promise.all(
             decision.map((event, index) =>
-              codec.encode({id: index === 0 ? work.firstEventId : randomUUID(), event, metadata: metadataOf(work)}),
+              index === 0
+                ? codec.encode({id: work.firstEventId, event, metadata: metadataOf(work)})
+                : codec.encode({
+                    id: randomUUID(),
+                    event,
+                    metadata: {...metadataOf(work), causationId: work.firstEventId},
+                  }),
             ),
           )
           const size = records.reduce((sum, record) => sum + Buffer.byteLength(JSON.stringify(record)), 0)
@@ -221,7 +229,10 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
       }
       const records = decided.flatMap(({records}) => records)
       const settle = (position: bigint | null) => {
-        for (const {work, events, state} of decided) work.settle({events, state, position, time: work.time})
+        for (const {work, events, state, records} of decided) {
+          const last = records.at(-1)
+          work.settle({events, state, position, time: work.time, ...(last && {eventId: last.id})})
+        }
         for (const {work, refusal} of refused) work.settle(refusal)
       }
       if (records.length === 0) return settle(snapshot.position)

@@ -1,5 +1,5 @@
 import type {SignInMeans} from '../domain/access.ts'
-import {isRefusal, type Refusal, refusal} from '../domain/event.ts'
+import {isRefusal, type Refusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
 import {isSomebody, type User, type UserId} from '../domain/user.ts'
 import type {KeyStore} from '../keys/keyStore.ts'
@@ -19,11 +19,14 @@ export const logIn = async (
     keys,
     openAttempts,
     comparePassword,
+    onFailed,
   }: {
     execute: Execute
     keys: KeyStore
     openAttempts: (identity: IdentityHash) => Promise<{userId: UserId; hasPassword: boolean}[]>
     comparePassword: ComparePassword
+    /** Told where there is somebody whose password it was meant to be. */
+    onFailed: (userId: UserId, refused: Refusal['refused']) => void
   },
   {email, password}: {email: string; password: string},
   context: Omit<CommandContext, 'name' | 'actor'>,
@@ -35,12 +38,16 @@ export const logIn = async (
       ? (owner.userId as UserId)
       : (await openAttempts(identity)).find(({hasPassword}) => hasPassword)?.userId
   const user: User = userId ? (await execute.load(userStream(userId), userFold, {fresh: true})).state : userFold.initial
+  const refuse = <R extends Refusal>(refused: R): R => {
+    if (isSomebody(user)) onFailed(user.userId, refused.refused)
+    return refused
+  }
   const matches = await comparePassword(password, isSomebody(user) ? user.passwordHash : null)
-  if (!matches || !isSomebody(user)) return refusal({refused: 'WRONG_CREDENTIALS'})
-  if (owner.kind !== 'claimed') return {...refusal({refused: 'NOT_VERIFIED'}), attempt: user.userId}
+  if (!matches || !isSomebody(user)) return refuse({refused: 'WRONG_CREDENTIALS'})
+  if (owner.kind !== 'claimed') return {...refuse({refused: 'NOT_VERIFIED'}), attempt: user.userId}
   // The comparison took its time: a password that was changed meanwhile signs nobody in any more.
   const {state: now} = await execute.load(userStream(user.userId), userFold, {fresh: true})
-  if (!isSomebody(now) || now.passwordHash !== user.passwordHash) return refusal({refused: 'WRONG_CREDENTIALS'})
+  if (!isSomebody(now) || now.passwordHash !== user.passwordHash) return refuse({refused: 'WRONG_CREDENTIALS'})
   return signIn(execute, user.userId, 'password', {...context, name: 'logIn'})
 }
 

@@ -17,7 +17,7 @@ export const resetPassword = async (
   }: {execute: Execute; hashPassword: () => Promise<string>; endSessions: (userId: UserId) => Promise<void>},
   {userId, tokenHash, now}: {userId: UserId; tokenHash: string; now: Date},
   context: Omit<CommandContext, 'name' | 'actor'>,
-): Promise<{userId: UserId; position: bigint} | Refusal> => {
+): Promise<{userId: UserId; position: bigint; eventId: string | undefined} | Refusal> => {
   const as = {...context, name: 'resetPassword', actor: userId}
   const stream = userStream(userId)
   const by = {tokenHash, now: now.toISOString()}
@@ -32,8 +32,10 @@ export const resetPassword = async (
   )
   if (isRefusal(claimed)) return claimed
   await endSessions(userId)
-  const changed = await execute.execute(stream, userFold, as, (state) => decideReset(state, {...by, passwordHash}))
+  const changed = await execute.execute(stream, userFold, {...as, causationId: claimed.eventId}, (state) =>
+    decideReset(state, {...by, passwordHash}),
+  )
   if (isRefusal(changed)) return changed
   await endSessions(userId)
-  return {userId, position: changed.position!}
+  return {userId, position: changed.position!, eventId: changed.eventId}
 }

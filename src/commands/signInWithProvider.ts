@@ -30,7 +30,8 @@ export const signInWithProvider = async (
     const {state} = await execute.load(identityStream(identity), identityFold, {fresh: true})
     return state.kind === 'claimed' ? (state.userId as UserId) : null
   }
-  const as = (userId: UserId) => ({...context, name: 'signInWithProvider', actor: userId})
+  let causationId: string | undefined
+  const as = (userId: UserId) => ({...context, name: 'signInWithProvider', actor: userId, causationId})
 
   const register = async (): Promise<UserId | Refusal> => {
     const {provider, email} = account
@@ -41,10 +42,15 @@ export const signInWithProvider = async (
       decideRegister(user, {userId, provider, identity, email, username, ...nothing}),
     )
     if (isRefusal(registered)) return registered
+    causationId = registered.eventId
     const claimed = await execute.execute(identityStream(identity), identityFold, as(userId), (state) =>
       decideClaim(state, identity, userId),
     )
-    if (!isRefusal(claimed)) return userId
+    if (!isRefusal(claimed)) {
+      causationId = claimed.eventId
+      return userId
+    }
+    causationId = undefined
     return (await ownerOf()) ?? claimed
   }
 
@@ -52,5 +58,9 @@ export const signInWithProvider = async (
   if (isRefusal(userId)) return userId
   const taken = await execute.execute(userStream(userId), userFold, as(userId), (user) => decideTakeOver(user, account))
   if (isRefusal(taken)) return taken
-  return signIn(execute, userId, account.provider, {...context, name: 'signInWithProvider'})
+  return signIn(execute, userId, account.provider, {
+    ...context,
+    name: 'signInWithProvider',
+    causationId: taken.eventId ?? causationId,
+  })
 }

@@ -12,7 +12,7 @@ export const verifyEmail = async (
   {execute}: {execute: Execute},
   {userId, tokenHash, now}: {userId: UserId; tokenHash: string; now: Date},
   context: Omit<CommandContext, 'name' | 'actor'>,
-): Promise<{userId: UserId; position: bigint} | Refusal> => {
+): Promise<{userId: UserId; position: bigint; eventId: string | undefined} | Refusal> => {
   const as = {...context, name: 'verifyEmail', actor: userId}
   const stream = userStream(userId)
   const {state: user} = await execute.load(stream, userFold, {fresh: true})
@@ -24,9 +24,9 @@ export const verifyEmail = async (
     decideClaim(state, identity, userId),
   )
   if (isRefusal(claimed)) return claimed
-  const verified = await execute.execute(stream, userFold, as, (state) =>
+  const verified = await execute.execute(stream, userFold, {...as, causationId: claimed.eventId}, (state) =>
     decideVerify(state, tokenHash, now.toISOString()),
   )
   if (isRefusal(verified)) return verified
-  return {userId, position: verified.position!}
+  return {userId, position: verified.position!, eventId: verified.eventId}
 }

@@ -1,8 +1,15 @@
-import {type AccessEvent, SignedIn} from './access.ts'
+import {type AccessEvent, CommandRefused, SignedIn, SignInFailed} from './access.ts'
 import {type ChatEvent, MessageSent} from './chat.ts'
 import type {EventType} from './event.ts'
 import {HistoryBegan, type HistoryEvent} from './history.ts'
 import {IdentityClaimed, type IdentityEvent, IdentityReleased} from './identity.ts'
+import {
+  ErasureOrdered,
+  MasterKeyRotated,
+  type OperationsEvent,
+  ProjectionRebuilt,
+  ProjectionRolledBack,
+} from './operations.ts'
 import {PostCreated, type PostEvent} from './post.ts'
 import {InvitationDeclined, RoomCreated, type RoomEvent, UserInvited, UserJoined, UserLeft} from './room.ts'
 import {FileUploaded} from './upload.ts'
@@ -17,7 +24,15 @@ import {
   VerificationRequested,
 } from './user.ts'
 
-export type DomainEvent = AccessEvent | ChatEvent | HistoryEvent | IdentityEvent | PostEvent | RoomEvent | UserEvent
+export type DomainEvent =
+  | AccessEvent
+  | ChatEvent
+  | HistoryEvent
+  | IdentityEvent
+  | OperationsEvent
+  | PostEvent
+  | RoomEvent
+  | UserEvent
 
 /** Every event type there is. The codec knows no other. */
 export const catalogue: ReadonlyMap<string, EventType> = new Map(
@@ -34,6 +49,8 @@ export const catalogue: ReadonlyMap<string, EventType> = new Map(
     UserErased,
     FileUploaded,
     SignedIn,
+    SignInFailed,
+    CommandRefused,
     PostCreated,
     RoomCreated,
     UserInvited,
@@ -41,5 +58,9 @@ export const catalogue: ReadonlyMap<string, EventType> = new Map(
     UserLeft,
     InvitationDeclined,
     MessageSent,
+    ProjectionRebuilt,
+    ProjectionRolledBack,
+    ErasureOrdered,
+    MasterKeyRotated,
   ].map((type) => [type.type, type as unknown as EventType]),
 )

@@ -18,6 +18,7 @@ import type {UploadUrls} from '../uploads/uploadUrls.ts'
 import type {Limits} from './limits.ts'
 import type {Presence} from './presence.ts'
 import type {ReadMarks} from './readMarks.ts'
+import type {Refusals} from './refusals.ts'
 import type {Sessions} from './sessions.ts'
 import type {DocumentedEvent} from './socketEvent.ts'
 
@@ -40,6 +41,7 @@ export type Parts = {
   readMarks: ReadMarks
   presence: Presence
   limits: Limits
+  refusals: Refusals
   /** null: not configured. */
   uploads: Uploads | null
   uploadUrls: UploadUrls

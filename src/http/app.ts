@@ -83,7 +83,7 @@ const routeOf = ({route}: Request): string =>
   route === undefined ? 'none' : typeof route.path === 'string' ? route.path : 'page'
 
 const mounted = (route: Route, parts: Parts): RequestHandler => {
-  const {keys, limits} = parts
+  const {keys, limits, refusals} = parts
   const positions = openPositions(parts)
   const isRead = route.method === 'get' && route.tables.length > 0 && !route.unsafe
   // What anybody may read is the same for everybody, so it can be known already.
@@ -138,7 +138,12 @@ const mounted = (route: Route, parts: Parts): RequestHandler => {
         ? repeatOf(req, keys, {userId: by.userId, path: pathOf(route.path, incoming.params)})
         : null
     if (isRead) await positions.beforeRead(req, route.tables, by && parts.shownTo(by.userId))
-    await answer(req, res, await route.handle({...incoming, repeat, by: by as Person}))
+    const handled = await route.handle({...incoming, repeat, by: by as Person}).catch(async (error: unknown) => {
+      if (by && UNSAFE.includes(req.method))
+        await refusals.commandFailed(by, route.operationId, error, res.locals.requestId)
+      throw error
+    })
+    await answer(req, res, handled)
   }
 }
 

@@ -42,6 +42,7 @@ export const emailRoutes = ({
   resetMail,
   sessions,
   limits,
+  refusals,
   config,
   log,
   applied,
@@ -104,10 +105,18 @@ export const emailRoutes = ({
           context,
         )
         if (isRefusal(verified)) {
+          refusals.signInFailed(
+            {userId: token.userId, by: 'verification', refused: verified.refused},
+            {...context, name: 'verifyEmail'},
+          )
           const reason = verified.refused === 'TOKEN_INVALID' ? verified.reason : 'invalid'
           return {redirect: `/?login=failed&reason=${reason}`}
         }
-        const {position} = await signIn(execute, token.userId, 'verification', {...context, name: 'verifyEmail'})
+        const {position} = await signIn(execute, token.userId, 'verification', {
+          ...context,
+          name: 'verifyEmail',
+          causationId: verified.eventId,
+        })
         await sessions.signIn(req, token.userId)
         return {redirect: HOME, position}
       },
@@ -189,8 +198,16 @@ export const emailRoutes = ({
           {userId: token.userId, tokenHash: token.hash, now: new Date()},
           context,
         )
-        if (isRefusal(reset)) throw refused(reset)
-        const {position} = await signIn(execute, token.userId, 'reset', {...context, name: 'resetPassword'})
+        if (isRefusal(reset)) {
+          const failed = {userId: token.userId, by: 'reset' as const, refused: reset.refused}
+          refusals.signInFailed(failed, {...context, name: 'resetPassword'})
+          throw refused(reset)
+        }
+        const {position} = await signIn(execute, token.userId, 'reset', {
+          ...context,
+          name: 'resetPassword',
+          causationId: reset.eventId,
+        })
         await sessions.signIn(req, token.userId)
         return {body: {ok: true, redirect: HOME}, position}
       },
@@ -217,6 +234,8 @@ export const emailRoutes = ({
             keys,
             openAttempts,
             comparePassword: (given, hash) => comparePassword(given, hash, config.bcryptCost),
+            onFailed: (userId, refused) =>
+              refusals.signInFailed({userId, by: 'password', refused}, {name: 'logIn', correlationId: requestId}),
           },
           {email: address ?? '', password},
           {correlationId: requestId},

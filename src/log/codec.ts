@@ -6,8 +6,8 @@ import {seal, unseal} from '../keys/seal.ts'
 import type {Json, JsonObject, LogRecord, NewRecord} from './eventLog.ts'
 
 /**
- * Who did what, when, and because of what. `time` is ISO 8601 in UTC; `actor` a user id, or null where nobody was signed
- * in; `correlationId` is the request that began the chain, `causationId` the event that led to this one.
+ * Who did what, when, and because of what. `time` is ISO 8601 in UTC; `actor` a user id, `operator` at the command line, or
+ * null where nobody was signed in; `correlationId` is the request that began the chain, `causationId` the event that led to this one.
  */
 const EventMetadata = z.object({
   version: z.int().positive(),

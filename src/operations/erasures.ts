@@ -7,6 +7,7 @@ import type {Logger} from 'pino'
 import {type Erasure, eraseAttempt, finishErasure} from '../commands/eraseUser.ts'
 import type {UserId} from '../domain/user.ts'
 import {deleteReadMarks} from '../edge/readMarks.ts'
+import {deleteUnwritten} from '../edge/refusals.ts'
 import type {Feed} from '../feed.ts'
 import type {Foundation} from '../foundation.ts'
 import {isFaulty} from '../log/codec.ts'
@@ -47,6 +48,7 @@ export const openErasure = ({
   endSessions: async (userId) => {
     await pool.query(`DELETE FROM state.sessions WHERE sess->>'userId' = $1`, [userId])
     await deleteReadMarks(pool, userId)
+    await deleteUnwritten(pool, userId)
   },
   deleteUploads: async (userId) => {
     for await (const record of log.readStream(userStream(userId))) {

@@ -1,9 +1,10 @@
-import {randomBytes} from 'node:crypto'
+import {randomBytes, randomUUID} from 'node:crypto'
 import {Command} from 'commander'
 import type {Pool} from 'pg'
 import {openKeyStore, rewrapKeys} from '../keys/keyStore.ts'
 import {keepNextMasterKey, settleMasterKey} from '../keys/secrets.ts'
 import {type Report, reports, withOperator} from './operator.ts'
+import {writeDown} from './writeDown.ts'
 
 export const keysCommands = (): Command => {
   const keys = new Command('keys').description('the keys that personal data is sealed with')
@@ -22,7 +23,10 @@ export const keysCommands = (): Command => {
  * new one is printed before the keys are wrapped with it, and the operator puts it there.
  */
 const rotate = (): Promise<Report> =>
-  withOperator(async ({pool, config, masterKey}) => {
+  withOperator(async (operator) => {
+    const {pool, config, masterKey} = operator
+    const rotated = () =>
+      writeDown(operator, {type: 'MasterKeyRotated', data: {}}, {name: 'rotateKeys', correlationId: randomUUID()})
     const next = randomBytes(32)
     const text = next.toString('base64')
     if (config.masterKey === null) {
@@ -32,11 +36,13 @@ const rotate = (): Promise<Report> =>
         await keepNextMasterKey(config.dataDir, next)
         await rewrapKeys(pool, masterKey, next)
         await settleMasterKey(config.dataDir, next)
+        await rotated()
       })
       return {json: {ok: true, masterKey: null}, text: 'The keys are wrapped with a new master key, kept in DATA_DIR.'}
     }
     process.stderr.write(`The new MASTER_KEY is ${text}\nKeep it before anything else.\n`)
     await rewrapKeys(pool, masterKey, next)
+    await rotated()
     return {
       json: {ok: true, masterKey: text},
       text: `MASTER_KEY=${text}\nThe keys are wrapped with it now: set it for every node before its next start.`,

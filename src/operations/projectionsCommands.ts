@@ -1,8 +1,10 @@
+import {randomUUID} from 'node:crypto'
 import {Command} from 'commander'
 import {readGenerations} from '../projections/generations.ts'
 import {tables} from '../projections/tables.ts'
 import {columns, type Report, reports, withFeed, withOperator} from './operator.ts'
 import {type Compared, type Rebuilt, rebuild, rollback, tablesNamed, verify} from './rebuild.ts'
+import {writeDown} from './writeDown.ts'
 
 const example = (line: string): string => `\nExample:\n  npm run -s community -- ${line}`
 
@@ -72,7 +74,15 @@ const rebuildNamed = (names: string[], all: boolean): Promise<Report> => {
   const wanted = tablesNamed(names, all)
   return withFeed(async (operator) => {
     const results: Rebuilt[] = []
-    for (const table of wanted) results.push(await rebuild(operator, table))
+    const context = {name: 'rebuildProjections', correlationId: randomUUID()}
+    for (const table of wanted) {
+      const rebuilt = await rebuild(operator, table)
+      results.push(rebuilt)
+      if ('fault' in rebuilt) continue
+      const {name: projection, generation, rows, differing} = rebuilt
+      const data = {projection, version: table.version, generation, rows, differing}
+      await writeDown(operator, {type: 'ProjectionRebuilt', data}, context)
+    }
     return reportOf(results, ({name, generation, rows, differing}) =>
       differing === 0
         ? `${name}: generation ${generation} is live, ${rows} rows, the same as before.`
@@ -101,9 +111,12 @@ const rollbackNamed = (name: string): Promise<Report> => {
   const [table] = tablesNamed([name], false)
   return withFeed(async (operator) => {
     const generation = await rollback(operator, table!)
-    return generation === null
-      ? {json: {ok: false, name}, text: `${name}: there is no earlier generation.`, failed: true}
-      : {json: {ok: true, name, generation}, text: `${name}: generation ${generation} is live again.`}
+    if (generation === null)
+      return {json: {ok: false, name}, text: `${name}: there is no earlier generation.`, failed: true}
+    const data = {projection: name, version: table!.version, generation}
+    const context = {name: 'rollBackProjection', correlationId: randomUUID()}
+    await writeDown(operator, {type: 'ProjectionRolledBack', data}, context)
+    return {json: {ok: true, name, generation}, text: `${name}: generation ${generation} is live again.`}
   })
 }
 

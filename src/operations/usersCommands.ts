@@ -3,13 +3,15 @@ import {setTimeout as pause} from 'node:timers/promises'
 import {Command} from 'commander'
 import {eraseUser} from '../commands/eraseUser.ts'
 import {isRefusal} from '../domain/event.ts'
-import type {UserId} from '../domain/user.ts'
+import {isSomebody, type UserId} from '../domain/user.ts'
 import {readGenerations} from '../projections/generations.ts'
 import {tables} from '../projections/tables.ts'
+import {userFold, userStream} from '../streams/streams.ts'
 import {openUploads} from '../uploads/uploads.ts'
 import {openErasure} from './erasures.ts'
 import {type Operator, type Report, reports, WrongUsage, withFeed} from './operator.ts'
 import {scrub} from './scrub.ts'
+import {OPERATOR, writeDown} from './writeDown.ts'
 
 export const usersCommands = (): Command => {
   const users = new Command('users').description('people')
@@ -32,7 +34,12 @@ const eraseOne = (id: string): Promise<Report> => {
       uploads: await openUploads(operator.config),
       mailDir: 'dir' in mail ? mail.dir : null,
     })
-    const erased = await eraseUser(erasure, id as UserId, {actor: null, correlationId: randomUUID()})
+    const correlationId = randomUUID()
+    const {state: user} = await operator.execute.load(userStream(id as UserId), userFold, {fresh: true})
+    const causationId = isSomebody(user)
+      ? await writeDown(operator, {type: 'ErasureOrdered', data: {userId: id}}, {name: 'eraseUser', correlationId})
+      : undefined
+    const erased = await eraseUser(erasure, id as UserId, {actor: OPERATOR, correlationId, causationId})
     if (isRefusal(erased)) return {json: {ok: false, id}, text: `Nobody has the id ${id}.`, failed: true}
     await untilErased(operator, erased.position)
     const {left} = await scrub(operator.url, operator.pool)

@@ -124,6 +124,7 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
 
   return {
     name: 'join_room',
+    command: 'joinRoom',
     handle: async (socket, by, args, requestId, reply) => {
       const parsed = Args.safeParse([args[0], args[1]])
       if (!parsed.success) throw invalid(parsed.error)

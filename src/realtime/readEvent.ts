@@ -28,6 +28,7 @@ export const readDocumented: DocumentedEvent = {
 /** `read`: moves the person's mark in a room, never back and never past the newest message. */
 export const readEvent = (parts: Parts): SocketEvent => ({
   name: 'read',
+  command: 'moveReadMark',
   handle: async (_socket, by, args, _requestId, reply) => {
     const parsed = Payload.safeParse(args[0])
     if (!parsed.success) throw invalid(parsed.error)

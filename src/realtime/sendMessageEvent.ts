@@ -39,6 +39,7 @@ export const sendMessageDocumented: DocumentedEvent = {
 /** `send_message`: answered once the log holds the message durably; the tail brings it to the room. */
 export const sendMessageEvent = ({execute, findMarked, limits}: Parts, delivery: Delivery): SocketEvent => ({
   name: 'send_message',
+  command: 'sendMessage',
   handle: async (_socket, by, args, requestId, reply) => {
     const parsed = Payload.safeParse(args[0])
     if (!parsed.success) throw invalid(parsed.error)

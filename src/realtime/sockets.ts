@@ -30,6 +30,8 @@ export type Reply = (answer: object) => void
 /** One socket event: its handler replies, or throws an ApiError. */
 export type SocketEvent = {
   name: string
+  /** What it is called where it is written down that it was refused. */
+  command: string
   handle: (socket: Socket, by: Person, args: unknown[], requestId: string, reply: Reply) => Promise<void>
 }
 
@@ -136,6 +138,7 @@ export const openSockets = (
       )
     } catch (error) {
       const known = toApiError(error)
+      if (event) await parts.refusals.commandFailed(by, event.command, known, requestId)
       if (known.code === 'INTERNAL')
         logger.error({requestId, event: event?.name, error: String((error as Error).stack)}, 'a socket event failed')
       reply(errorBody(known, requestId))

@@ -13,6 +13,7 @@ describe('logIn', () => {
   overEachLog((here) => {
     let feeder: Feeder
     let passwordHash: string
+    let failed: string[] = []
     beforeAll(async () => {
       feeder = await here.place.startFeeder()
       passwordHash = await hashPassword('right one', 4)
@@ -21,6 +22,7 @@ describe('logIn', () => {
     const logInWith = async (email: string, password: string, meanwhile: () => Promise<void> = async () => {}) => {
       const {keys, pool} = here.place
       let compared = 0
+      failed = []
       const result = await logIn(
         {
           execute: here.node.execute,
@@ -34,6 +36,7 @@ describe('logIn', () => {
             await meanwhile()
             return comparePassword(given, hash, 4)
           },
+          onFailed: (userId, refused) => void failed.push(`${userId} ${refused}`),
         },
         {email, password},
         context,
@@ -65,7 +68,9 @@ describe('logIn', () => {
       const {email, identity, userId} = newPerson()
       await here.place.given(attempted(userId, identity, {passwordHash}), claimed(identity, userId))
       expect(await logInWith(email, 'wrong one')).toEqual({refused: 'WRONG_CREDENTIALS'})
+      expect(failed).toEqual([`${userId} WRONG_CREDENTIALS`])
       expect(await logInWith(newPerson().email, 'right one')).toEqual({refused: 'WRONG_CREDENTIALS'})
+      expect(failed).toEqual([])
       expect(await here.place.happened()).toEqual([])
     })
 
@@ -77,6 +82,7 @@ describe('logIn', () => {
         attempted(newest, identity, {passwordHash}),
       )
       expect(await logInWith(email, 'right one')).toEqual({refused: 'NOT_VERIFIED', attempt: newest})
+      expect(failed).toEqual([`${newest} NOT_VERIFIED`])
       expect(await logInWith(email, 'older one')).toEqual({refused: 'WRONG_CREDENTIALS'})
       expect(await here.place.happened()).toEqual([])
     })

@@ -42,7 +42,7 @@ describe('resetPassword', () => {
       await here.place.given(requested(userId, 'reset'))
       const result = await reset(userId, 'reset')
       expect(await here.place.happened()).toEqual([changed(userId, 'reset')])
-      expect(result).toEqual({userId, position: await here.place.log.head()})
+      expect(result).toEqual({userId, position: await here.place.log.head(), eventId: expect.any(String)})
       const [first] = await here.place.logged()
       expect(first!.metadata).toMatchObject({actor: userId, command: 'resetPassword', correlationId: 'request'})
     })

@@ -21,7 +21,7 @@ describe('verifyEmail', () => {
       await here.place.given(attempted(userId, identity, token('token')))
       const result = await verify(userId)
       expect(await here.place.happened()).toEqual([claimed(identity, userId), verified(userId)])
-      expect(result).toEqual({userId, position: await here.place.log.head()})
+      expect(result).toEqual({userId, position: await here.place.log.head(), eventId: expect.any(String)})
       const [first] = await here.place.logged()
       expect(first!.metadata).toMatchObject({actor: userId, command: 'verifyEmail', correlationId: 'request'})
     })

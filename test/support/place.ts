@@ -25,6 +25,7 @@ import {
   accessStream,
   chatStream,
   identityStream,
+  OPERATIONS_STREAM,
   postStream,
   roomStream,
   userStream,
@@ -237,7 +238,14 @@ export const streamOf = ({type, data}: DomainEvent): string => {
     case 'PostCreated':
       return postStream(data.postId)
     case 'SignedIn':
+    case 'SignInFailed':
+    case 'CommandRefused':
       return accessStream(data.userId)
+    case 'ProjectionRebuilt':
+    case 'ProjectionRolledBack':
+    case 'ErasureOrdered':
+    case 'MasterKeyRotated':
+      return OPERATIONS_STREAM
     case 'MessageSent':
       return chatStream(data.roomId)
     case 'RoomCreated':
