@@ -1,11 +1,13 @@
 import {flushCompileCache} from 'node:module'
-import {openApp} from './app.ts'
 import {readConfig} from './config.ts'
 
 /** How long a stop may take before the process ends anyway. */
 const STOP_MS = 10_000
 
 const serve = async (): Promise<void> => {
+  const config = readConfig(process.env)
+  // What can't be loaded is told as any other reason not to start.
+  const {openApp} = await import('./app.ts')
   let stopping: Promise<void> | null = null
   const stop = (status: number): void => {
     if (stopping) return
@@ -21,7 +23,7 @@ const serve = async (): Promise<void> => {
     process.stderr.write(`${reason}\n`)
     stop(1)
   }
-  const app = openApp(readConfig(process.env), {onFatal: fatal})
+  const app = openApp(config, {onFatal: fatal})
   process.on('SIGTERM', () => stop(0))
   process.on('SIGINT', () => stop(0))
   process.on('uncaughtException', (error) => fatal(`unexpected: ${error.stack ?? String(error)}`))

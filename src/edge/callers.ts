@@ -49,15 +49,20 @@ export const personOf = async ({pool, log, applied}: People, userId: UserId): Pr
   return user && {...user, isBot: false}
 }
 
+type Callers = People & Pick<Parts, 'config'>
+
 /** Who sends this request: a bot by its bearer token, else the session's person. Throws NOT_SIGNED_IN. */
-export const callerOf = async (req: Request, parts: People & Pick<Parts, 'config'>): Promise<Person> => {
-  const bearer = /^Bearer (.+)$/i.exec(req.get('authorization') ?? '')?.[1]
-  const person =
-    bearer !== undefined
-      ? botOf(parts.config.chatBotToken, {botToken: bearer, botId: req.get('x-bot-id')})
-      : req.session?.userId
-        ? await personOf(parts, req.session.userId)
-        : null
+export const callerOf = async (req: Request, parts: Callers): Promise<Person> => {
+  const person = await anyCallerOf(req, parts)
   if (!person) throw new ApiError('NOT_SIGNED_IN')
   return person
+}
+
+/** The same, or null for who is not signed in. A bot with a wrong token is told so. Throws NOT_SIGNED_IN. */
+export const anyCallerOf = async (req: Request, parts: Callers): Promise<Person | null> => {
+  const bearer = /^Bearer (.+)$/i.exec(req.get('authorization') ?? '')?.[1]
+  if (bearer === undefined) return req.session?.userId ? personOf(parts, req.session.userId) : null
+  const bot = botOf(parts.config.chatBotToken, {botToken: bearer, botId: req.get('x-bot-id')})
+  if (!bot) throw new ApiError('NOT_SIGNED_IN')
+  return bot
 }

@@ -1,7 +1,7 @@
 import {randomUUID} from 'node:crypto'
 import express, {type Express, type NextFunction, type Request, type RequestHandler, type Response} from 'express'
 import helmet from 'helmet'
-import {callerOf, type Person} from '../edge/callers.ts'
+import {anyCallerOf, callerOf, type Person} from '../edge/callers.ts'
 import {ApiError, errorBody, invalid, inWords, toApiError, unreadable} from '../edge/errors.ts'
 import {clientNetwork} from '../edge/limits.ts'
 import {isForeign} from '../edge/origin.ts'
@@ -129,7 +129,8 @@ const mounted = (route: Route, parts: Parts): RequestHandler => {
 
   return async (req, res) => {
     if (route.unsafe && req.method === 'HEAD') return void res.set('Cache-Control', 'no-store').end()
-    const by = route.auth === 'person' ? await callerOf(req, parts) : null
+    const who = route.auth === 'person' ? callerOf : route.auth === 'optional' ? anyCallerOf : null
+    const by = who && (await who(req, parts))
     await limitWrites(req, by)
     if (route.body) await readJson(req, res)
     const incoming = check(req, res)

@@ -83,12 +83,13 @@ const isJson = (answer: Route['answer']): boolean => answer !== 'redirect' && !(
 /** What the route may refuse: what it declares, and what is checked before it is called (http/app.ts). */
 export const errorsOf = (route: Route): Code[] => {
   const {method, auth, params, query, body, file, errors} = route
+  const asks = auth === 'person' || auth === 'optional'
   const touchesDatabase = auth !== 'none' || route.tables.length > 0
   const codes: (Code | false | undefined)[] = [
     ...errors,
-    (params || query || body || file || auth === 'person' || isRead(route)) && 'INVALID',
+    (params || query || body || file || asks || isRead(route)) && 'INVALID',
     isRead(route) && 'POSITION_UNKNOWN',
-    auth === 'person' && 'NOT_SIGNED_IN',
+    asks && 'NOT_SIGNED_IN',
     method !== 'get' && 'CROSS_SITE',
     params && 'NOT_FOUND',
     body && 'TOO_LARGE',
@@ -96,7 +97,7 @@ export const errorsOf = (route: Route): Code[] => {
     method !== 'get' && 'RATE_LIMITED',
     'INTERNAL',
     isWrite(route) && 'BUSY',
-    (isRead(route) || auth === 'person') && 'BEHIND',
+    (isRead(route) || asks) && 'BEHIND',
     touchesDatabase && 'UNAVAILABLE',
   ]
   const order = Object.keys(ERRORS) as Code[]
@@ -127,7 +128,7 @@ const parametersOf = (route: Route): Parameter[] => {
     parameters.push({name, in: 'header', required: false, description, schema})
   add('path', route.params)
   add('query', route.query)
-  if (route.auth === 'person') {
+  if (route.auth === 'person' || route.auth === 'optional') {
     header(
       'X-Bot-Id',
       'With a bot token: what the bot calls itself.',
@@ -240,6 +241,7 @@ const SECURITY: {readonly [auth in Route['auth']]: Operation['security']} = {
   none: [],
   session: [{}, {session: []}],
   person: [{session: []}, {bot: []}],
+  optional: [{}, {session: []}, {bot: []}],
 }
 
 const operationOf = (route: Route, components: {[id: string]: JsonSchema}): Operation => {

@@ -5,6 +5,7 @@ import {PostBody, type PostId, Title} from '../domain/post.ts'
 import {storable} from '../domain/text.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
+import {postBody} from '../edge/postBody.ts'
 import {Ok, PostShape} from '../edge/shapes.ts'
 import {newPostId} from '../keys/ids.ts'
 import {findPost, listPosts, type PostRow, posts} from '../projections/posts.ts'
@@ -24,11 +25,7 @@ export const postRoutes = ({pool, execute, beganAt, config, uploadUrls: {toStore
     (value) => isWebUrl(value) || isOwnUpload(value),
     'must be an http or https URL, or that of an upload',
   )
-  const toPost = ({position: _, created_at, attachments, ...post}: PostRow) => ({
-    ...post,
-    attachments: attachments.map(toUrl),
-    created_at: created_at.toISOString(),
-  })
+  const toPost = (row: PostRow) => postBody(row, toUrl)
 
   /** Posts until `limit` or 4 MiB of JSON, at least one; `next` is the cursor where there are more. */
   const readPage = async (before: bigint | null, limit: number) => {

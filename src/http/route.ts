@@ -38,7 +38,7 @@ export type FileForm = {field: string; types: readonly string[]; maxBytes: numbe
 
 /**
  * One operation: what is mounted, checked and documented. `auth`: `none` never looks who asks; `person` wants a session or
- * a bot's token. `tables`: what it reads (a GET waits until they hold what the client saw) or what shows its write.
+ * a bot's token, `optional` can do without. `tables`: what it reads (a GET waits until they hold what the client saw) or what shows its write.
  */
 export type Route = {
   operationId: string
@@ -47,7 +47,7 @@ export type Route = {
   summary: string
   /** What a client's writer should know beyond the schemas, in Markdown's simplest form: paragraphs and `code`. */
   description?: string
-  auth: 'none' | 'session' | 'person'
+  auth: 'none' | 'session' | 'person' | 'optional'
   params?: Shape
   query?: Shape
   body?: Shape
@@ -94,6 +94,7 @@ export const route = <
   unsafe?: boolean
   repeatable?: boolean
   handle: (
-    incoming: Incoming<Out<P>, Out<Q>, Out<B>> & (A extends 'person' ? {by: Person} : unknown),
+    incoming: Incoming<Out<P>, Out<Q>, Out<B>> &
+      (A extends 'person' ? {by: Person} : A extends 'optional' ? {by: Person | null} : unknown),
   ) => Promise<Answer<R extends z.ZodType ? Loose<z.input<R>> : undefined>>
 }): Route => ({errors: [], tables: [], ...declared}) as unknown as Route

@@ -10,6 +10,7 @@ import {oauthRoutes} from './oauthRoutes.ts'
 import {postRoutes} from './postRoutes.ts'
 import {roomRoutes} from './roomRoutes.ts'
 import type {Route} from './route.ts'
+import {searchRoutes} from './searchRoutes.ts'
 import {uploadRoutes} from './uploadRoutes.ts'
 
 /** Every route there is: what is mounted is what is documented. */
@@ -26,6 +27,7 @@ export const routesOf = (parts: Parts): Route[] => {
     ...uploadRoutes(parts),
     ...roomRoutes(parts),
     ...messageRoutes(parts),
+    ...searchRoutes(parts),
   ]
   return routes
 }

@@ -53,13 +53,25 @@ export const readTable = ({
   handlers: Handlers
   /** One for each column that says whose words the row holds. What it leaves must be what a fold with no key gives. */
   erased?: Erased[]
-}): ReadTable => ({
-  ...table,
-  indexes,
-  erased,
-  view: `read.${table.name}_v${table.version}`,
-  handlers: handlers as ReadTable['handlers'],
-})
+}): ReadTable => {
+  const named = [...table.key, ...erased.flatMap(({where, set}) => [where, ...Object.keys(set ?? {})])]
+  const unknown = named.find((column) => !(column in table.columns))
+  if (unknown !== undefined) throw new Error(`the read table ${table.name} has no column ${unknown}`)
+  const made = {
+    ...table,
+    indexes,
+    erased,
+    view: `read.${table.name}_v${table.version}`,
+    handlers: handlers as ReadTable['handlers'],
+  }
+  all.add(made)
+  return made
+}
+
+const all = new WeakSet<object>()
+
+export const isReadTable = (value: unknown): value is ReadTable =>
+  typeof value === 'object' && value !== null && all.has(value)
 
 /** A statement with its parameters, numbered from `$1`. */
 export type Statement = {text: string; values: unknown[]}

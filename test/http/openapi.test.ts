@@ -55,6 +55,7 @@ describe('openApiOf', () => {
         'POST /api/rooms/{roomId}/invite',
         'GET /api/rooms/{roomId}/messages',
         'POST /api/rooms/{roomId}/messages',
+        'GET /api/search',
         'GET /api/me/export',
         'DELETE /api/me',
         'GET /healthz',

@@ -1,0 +1,178 @@
+import type {Pool} from 'pg'
+import {wordsOf} from '../domain/words.ts'
+import {type Message, messages} from './messages.ts'
+import {type PostRow, posts} from './posts.ts'
+import {readTable} from './readTable.ts'
+import {roomMembers} from './roomMembers.ts'
+import {rooms} from './rooms.ts'
+
+/** PostgreSQL takes 1 MiB a tsvector. Only a post made to be long when it is normalised has more; its end is not found. */
+const MAX_BYTES = 1_000_000
+/** PostgreSQL keeps as many places of a word. */
+const MAX_PLACES = 255
+
+/**
+ * As PostgreSQL writes a tsvector. The words are ours, not those of its parsers, which want spaces between words and know
+ * letters by the database's locale: so the rows are the same on every database. Words of a title are `A`.
+ */
+const vectorOf = (...texts: {text: string; weight: 'A' | 'D'}[]): string => {
+  const places = new Map<string, string[]>()
+  let place = 0
+  let left = MAX_BYTES
+  const add = (word: string, weight: string) => {
+    const own = places.get(word)
+    left -= own ? 2 : word.length * 3 + 5
+    if (left < 0 || own?.length === MAX_PLACES) return
+    if (own) own.push(`${place}${weight}`)
+    else places.set(word, [`${place}${weight}`])
+  }
+  for (const {text, weight} of texts) {
+    // A phrase does not go from one text on into the next.
+    place++
+    for (const {text: word, last} of wordsOf(text)) {
+      place++
+      add(word, weight)
+      if (last !== undefined) add(last, weight)
+    }
+  }
+  return [...places].map(([word, own]) => `'${word}':${own.join()}`).join(' ')
+}
+
+/** What can be found: posts, whose `room_id` is empty, and messages. Who asks shows what is found from their own tables. */
+export const search = readTable({
+  name: 'search',
+  version: 1,
+  columns: {position: 'bigint', room_id: 'text', seq: 'int', author_id: 'text', words: 'tsvector'},
+  key: ['position'],
+  // With `fastupdate` some write in thousands has to clear up after all of them, and stops every table for a second.
+  indexes: ['USING gin (words) WITH (fastupdate = off)', '(room_id, position)'],
+  erased: [{where: 'author_id', set: null}],
+  handlers: {
+    PostCreated: ({data: {authorId, title, body}, position}, rows) =>
+      rows.put({
+        position,
+        room_id: '',
+        seq: null,
+        author_id: authorId,
+        words: vectorOf({text: title, weight: 'A'}, {text: body, weight: 'D'}),
+      }),
+    MessageSent: ({data: {roomId, seq, senderId, content}, position}, rows) =>
+      rows.put({position, room_id: roomId, seq, author_id: senderId, words: vectorOf({text: content, weight: 'D'})}),
+  },
+})
+
+const quoted = (word: string): string => `'${word}'`
+
+/** What somebody looks for by one term: its words as neighbours. `open`: it is still being typed, so it may go on. */
+const phraseOf = (term: string, open: boolean): string | null => {
+  const words = wordsOf(term)
+  if (words.length === 0) return null
+  const all = words.map(({text, last}, index) => {
+    // One character of a script without spaces is the first of two neighbours, or the last of all.
+    const isPart = last === text || (open && index === words.length - 1 && last === undefined && text.length > 1)
+    return isPart ? `${quoted(text)}:*` : quoted(text)
+  })
+  return `(${all.join(' <-> ')})`
+}
+
+/**
+ * As PostgreSQL writes a tsquery, or null where there is nothing to look for. All the words; a "phrase"; `or` between two; not what
+ * a `-` stands before; the last word may be the beginning of one.
+ */
+export const queryOf = (q: string): string | null => {
+  const terms = [...q.replace(/[“”„＂]/g, '"').matchAll(/([-－]?)(?:"([^"]*)"?|([^\s"]+))/g)]
+  const alternatives: {wanted: string[]; unwanted: string[]}[] = [{wanted: [], unwanted: []}]
+  for (const [index, [whole, not, phrase, word]] of terms.entries()) {
+    if (/^or$/i.test(whole) && index > 0 && index < terms.length - 1) {
+      alternatives.push({wanted: [], unwanted: []})
+      continue
+    }
+    const isTyped = index === terms.length - 1 && not === '' && q.endsWith(whole)
+    const found = phraseOf(phrase ?? word ?? '', isTyped && phrase === undefined)
+    if (found) alternatives.at(-1)![not === '' ? 'wanted' : 'unwanted'].push(found)
+  }
+  const all = alternatives
+    // What is only not to be found would be nearly all there is.
+    .filter(({wanted}) => wanted.length > 0)
+    .map(({wanted, unwanted}) => `(${[...wanted, ...unwanted.map((one) => `!${one}`)].join(' & ')})`)
+  return all.length === 0 ? null : all.join(' | ')
+}
+
+/** Who asks: nobody in particular finds posts, a person also what is said in their rooms, a bot everything. */
+export type Reader = {userId: string; isBot: boolean} | null
+
+/**
+ * Where a page goes on: after this rank and position, among what there was up to `upTo`. A rank is a function of the row
+ * and the query alone, so pages neither skip nor repeat while others write.
+ */
+export type SearchCursor = {rank: number; position: bigint; upTo: bigint}
+
+/** So many of the newest rows that match are ranked: a word that everybody uses costs no more. */
+const RANKED = 10_000
+const NEWEST = 9_223_372_036_854_775_807n
+
+/** With parameters: PostgreSQL plans it for these words, and takes the index or the newest rows by how common they are. */
+export const searchStatement = (
+  query: string,
+  reader: Reader,
+  {after, limit}: {after: SearchCursor | null; limit: number},
+): {text: string; values: unknown[]} => {
+  const {rank = Number.MAX_VALUE, position = NEWEST, upTo = NEWEST} = after ?? {}
+  const values: unknown[] = [query, `${upTo}`, rank, `${position}`, limit]
+  let where = `room_id = ''`
+  if (reader?.isBot) where = 'true'
+  else if (reader) {
+    values.push(reader.userId)
+    where = `room_id = ANY(ARRAY(SELECT room_id FROM ${roomMembers.view} WHERE user_id = $6) || ''::text)`
+  }
+  return {
+    values,
+    text: `
+      WITH newest AS (
+        SELECT position, room_id, seq, words FROM ${search.view}
+        WHERE words @@ $1::tsquery AND position <= $2::bigint AND ${where} ORDER BY position DESC LIMIT ${RANKED}
+      ), ranked AS (
+        SELECT position, room_id, seq, ts_rank(words, $1::tsquery, 1)::float8 AS rank, max(position) OVER () AS up_to FROM newest
+      ), page AS (
+        SELECT * FROM ranked WHERE (rank, position) < ($3::float8, $4::bigint) ORDER BY rank DESC, position DESC LIMIT $5
+      )
+      SELECT f.rank, f.position, f.up_to AS "upTo", CASE WHEN p.id IS NOT NULL THEN json_build_object(
+          'id', p.id, 'author_id', p.author_id, 'author_name', p.author_name, 'title', p.title, 'body', p.body,
+          'attachments', p.attachments, 'created_at', p.created_at, 'position', p.position::text
+        ) END AS post, CASE WHEN m.id IS NOT NULL THEN json_build_object(
+          'id', m.id, 'roomId', m.room_id, 'userId', m.user_id, 'username', m.username,
+          'content', m.content, 'createdAt', m.created_at, 'isBot', m.is_bot, 'seq', m.seq
+        ) END AS message, r.name AS "roomName"
+      FROM page f
+      LEFT JOIN ${posts.view} p ON f.room_id = '' AND p.position = f.position
+      LEFT JOIN ${messages.view} m ON m.room_id = f.room_id AND m.seq = f.seq
+      LEFT JOIN ${rooms.view} r ON r.room_id = f.room_id
+      ORDER BY f.rank DESC, f.position DESC`,
+  }
+}
+
+export type Found = {cursor: SearchCursor} & (
+  | {kind: 'post'; post: PostRow}
+  | {kind: 'message'; message: Message; roomName: string}
+)
+
+type Stored = {
+  rank: number
+  position: string
+  upTo: string
+  post: PostRow | null
+  message: Message | null
+  roomName: string
+}
+
+/** What matches best first; of what matches as well the newest. */
+export const findWords = async (pool: Pool, ...of: Parameters<typeof searchStatement>): Promise<Found[]> => {
+  const {rows} = await pool.query<Stored>(searchStatement(...of))
+  return rows.flatMap(({rank, position, upTo, post, message, roomName}): Found[] => {
+    const cursor = {rank, position: BigInt(position), upTo: BigInt(upTo)}
+    // JSON has times as text.
+    if (post) return [{cursor, kind: 'post', post: {...post, created_at: new Date(post.created_at)}}]
+    const createdAt = message && new Date(message.createdAt).toISOString()
+    return message ? [{cursor, kind: 'message', message: {...message, createdAt: createdAt!}, roomName}] : []
+  })
+}
