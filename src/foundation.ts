@@ -49,8 +49,9 @@ export const openLog = async (
   config: Pick<Config, 'eventStore'>,
   databaseUrl: string,
   onTrouble: Trouble,
+  {makesSchema = true} = {},
 ): Promise<EventLog> => {
-  if (!config.eventStore) return openPostgresLog({url: databaseUrl, onTrouble})
+  if (!config.eventStore) return openPostgresLog({url: databaseUrl, onTrouble, makesSchema})
   const {openEventStoreDbLog} = await import('./log/eventStoreDbLog.ts')
   return openEventStoreDbLog({...config.eventStore, onTrouble})
 }

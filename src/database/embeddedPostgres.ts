@@ -1,3 +1,4 @@
+import {existsSync} from 'node:fs'
 import {resolve} from 'node:path'
 import {setTimeout as sleep} from 'node:timers/promises'
 import {Client} from 'pg'
@@ -87,6 +88,10 @@ export const findEmbeddedPostgres = async (options: {dataDir: string}): Promise<
   if (running?.status !== 'ready') return null
   return {url: urlOf({folder: clusterFolder(dataDir), password: await readPassword(dataDir)}, running)}
 }
+
+/** Whether there is one in `dataDir`, running or not. */
+export const hasEmbeddedPostgres = ({dataDir}: {dataDir: string}): boolean =>
+  existsSync(clusterFolder(resolve(dataDir)))
 
 /** initdb makes a database "postgres"; to rename it takes no time, another one would take 50 ms and 8 MB. */
 const nameDatabase = async (folder: string, url: string) => {

@@ -31,20 +31,31 @@ export type KeyStore = {
   derive(use: string): Buffer
 }
 
+type Opening = {pool: Pool; masterKey: Buffer}
+
 /** Opens the keys in schema `keys`, wrapped by the master key (32 bytes). Makes them once, whoever comes first. */
-export const openKeyStore = async ({pool, masterKey}: {pool: Pool; masterKey: Buffer}): Promise<KeyStore> => {
-  const secret = async (name: string): Promise<Buffer> => {
+export const openKeyStore = async ({pool, masterKey}: Opening): Promise<KeyStore> => {
+  for (const name of ['hash', 'wrapping']) {
     await pool.query(`INSERT INTO keys.secrets (name, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING`, [
       name,
       seal(masterKey, randomBytes(32), name),
     ])
-    const {rows} = await pool.query<{wrapped: Buffer}>('SELECT wrapped FROM keys.secrets WHERE name = $1', [name])
-    const opened = unseal(masterKey, rows[0]!.wrapped, name)
-    if (!opened) throw new WrongMasterKey()
+  }
+  return (await findKeyStore({pool, masterKey}))!
+}
+
+/** The same, but makes none: null where they are not there yet. */
+export const findKeyStore = async ({pool, masterKey}: Opening): Promise<KeyStore | null> => {
+  const {rows} = await pool.query<{name: string; wrapped: Buffer}>('SELECT name, wrapped FROM keys.secrets')
+  const secret = (wanted: string): Buffer | null => {
+    const found = rows.find(({name}) => name === wanted)
+    const opened = found ? unseal(masterKey, found.wrapped, wanted) : null
+    if (found && !opened) throw new WrongMasterKey()
     return opened
   }
-  const hashKey = await secret('hash')
-  const wrappingKey = await secret('wrapping')
+  const hashKey = secret('hash')
+  const wrappingKey = secret('wrapping')
+  if (!hashKey || !wrappingKey) return null
   // Each use begins with its own word and every part with its length, so that no two inputs run together.
   const mac = (key: Buffer, use: string, parts: string[]) =>
     createHmac('sha256', key).update([use, ...parts].map((part) => `${Buffer.byteLength(part)}:${part}`).join(''))

@@ -35,6 +35,12 @@ export const loadSecrets = async (
   }
 }
 
+/** The same, but makes none: null where the first start is to make them. */
+export const findSecrets = async (config: Parameters<typeof loadSecrets>[0]): Promise<Secrets | null> => {
+  const isGiven = config.sessionSecret !== null && config.masterKey !== null
+  return isGiven || (await read(join(config.dataDir, 'secrets.json'))) ? loadSecrets(config) : null
+}
+
 /** Before a rotation: the new key is kept beside the old one, so that neither is lost wherever it is cut off. */
 export const keepNextMasterKey = (dataDir: string, next: Buffer): Promise<void> =>
   change(dataDir, (kept) => ({...kept, nextMasterKey: next.toString('base64')}))

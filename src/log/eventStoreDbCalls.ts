@@ -50,6 +50,7 @@ type ClientParts = {
     options: {deadline: number},
   ): [NonNullable<Parameters<StreamsClient['read']>[1]>, {deadline: number}]
   getChannel(): Promise<ReturnType<StreamsClient['getChannel']>>
+  readonly capabilities: Promise<{serverVersion: string}>
 }
 
 /** Calls to an EventStoreDB through `@eventstore/db-client`, which is loaded here and not before. Does not connect yet. */
@@ -164,6 +165,20 @@ export const openCalls = async (url: string): Promise<Calls> => {
       }),
 
     close: async () => (await client.getChannel()).close(),
+  }
+}
+
+/** The release of the node that the client is led to, such as 23.10.6. */
+export const serverVersionOf = async (url: string): Promise<string> => {
+  const {EventStoreDBClient} = await import('@eventstore/db-client')
+  const client = EventStoreDBClient.connectionString(url) as unknown as ClientParts
+  try {
+    return (await client.capabilities).serverVersion
+  } finally {
+    void client.getChannel().then(
+      (channel) => channel.close(),
+      () => {},
+    )
   }
 }
 

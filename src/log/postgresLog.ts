@@ -117,12 +117,16 @@ type Waiting = {
   fail: (error: Error) => void
 }
 
-/** The log in PostgreSQL: the embedded default, and a choice for one machine. Makes its schema where it is missing. */
+/**
+ * The log in PostgreSQL: the embedded default, and a choice for one machine. Makes its schema where it is missing, but for
+ * who only looks.
+ */
 export const openPostgresLog = async ({
   url,
   timeoutMs = 5_000,
   onTrouble = () => {},
-}: {url: string} & LogOptions): Promise<EventLog> => {
+  makesSchema = true,
+}: {url: string; makesSchema?: boolean} & LogOptions): Promise<EventLog> => {
   const pool = new Pool({
     connectionString: url,
     application_name: 'community log reader',
@@ -142,18 +146,12 @@ export const openPostgresLog = async ({
     }
   }
 
-  const schema = await pool.connect()
-  try {
-    await schema.query('BEGIN')
-    await schema.query(`SELECT pg_advisory_xact_lock(hashtext('community log schema'))`)
-    await schema.query(DDL)
-    await schema.query('COMMIT')
-  } catch (error) {
-    schema.release(true)
-    await pool.end()
-    throw error
+  if (makesSchema) {
+    await makeSchema(pool).catch(async (error) => {
+      await pool.end()
+      throw error
+    })
   }
-  schema.release()
 
   // --- what is known of the head, and the events of this process
 
@@ -442,6 +440,20 @@ export const openPostgresLog = async ({
     },
   }
   return log
+}
+
+const makeSchema = async (pool: Pool): Promise<void> => {
+  const client = await pool.connect()
+  try {
+    await client.query('BEGIN')
+    await client.query(`SELECT pg_advisory_xact_lock(hashtext('community log schema'))`)
+    await client.query(DDL)
+    await client.query('COMMIT')
+    client.release()
+  } catch (error) {
+    client.release(true)
+    throw error
+  }
 }
 
 /** The statement was refused and rolled back, and the connection is well: SQLSTATE outside connection and shutdown classes. */

@@ -44,7 +44,7 @@ export type MailQueueOptions = {
   logger: Pick<Logger, 'info' | 'warn' | 'error'>
 }
 
-const MAX_QUEUED = 10_000
+export const MAX_QUEUED = 10_000
 const AT_ONCE = 4
 const POLL_MS = 3000
 const SEND_MS = 60_000
@@ -222,6 +222,15 @@ export const openMailQueue = ({pool, keyOf, transport, isInLog, logger}: MailQue
       clearTimeout(timer)
     },
   }
+}
+
+/** What waits, on all nodes: how many, how long the oldest, and how often one was tried. */
+export const countWaiting = async (pool: Pool): Promise<{count: number; waitedMs: number; attempts: number}> => {
+  const {rows} = await pool.query<{count: number; waitedMs: number; attempts: number}>(
+    `SELECT count(*)::int AS count, coalesce(max(attempts), 0)::int AS attempts,
+       coalesce(extract(epoch FROM now() - min(queued_at)) * 1000, 0)::float8 AS "waitedMs" FROM state.mails`,
+  )
+  return rows[0]!
 }
 
 /** Not what the event's own personal fields are bound to. */

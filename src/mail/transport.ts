@@ -18,19 +18,28 @@ export const openTransport = (mail: Config['mail'], logger: Pick<Logger, 'info'>
 
 const bySmtp = (url: string, from: string): Transport => ({
   send: async (mail, id, signal) => {
-    // Imported late: most starts send no mail, and the package costs memory.
-    const {createTransport} = await import('nodemailer')
-    const transporter = createTransport({
-      url,
-      dnsTimeout: 10_000,
-      connectionTimeout: 10_000,
-      greetingTimeout: 10_000,
-      socketTimeout: 30_000,
-      allowInternalNetworkInterfaces: true,
-    })
+    const transporter = await connect(url)
     await transporter.sendMail({...message(mail, id, from), signal})
   },
 })
+
+const connect = async (url: string) => {
+  // Imported late: most starts send no mail, and the package costs memory.
+  const {createTransport} = await import('nodemailer')
+  return createTransport({
+    url,
+    dnsTimeout: 10_000,
+    connectionTimeout: 10_000,
+    greetingTimeout: 10_000,
+    socketTimeout: 30_000,
+    allowInternalNetworkInterfaces: true,
+  })
+}
+
+/** Connects and signs in, and sends nothing. */
+export const verifySmtp = async (url: string): Promise<void> => {
+  await (await connect(url)).verify()
+}
 
 const intoFiles = (dir: string, from: string, logger: Pick<Logger, 'info'>): Transport => ({
   send: async (mail, id) => {

@@ -1,5 +1,6 @@
 import {Command, CommanderError} from 'commander'
 import {backupCommand, restoreCommand} from './backupCommands.ts'
+import {doctorCommand} from './doctor.ts'
 import {keysCommands} from './keysCommands.ts'
 import {WrongUsage} from './operator.ts'
 import {projectionsCommands} from './projectionsCommands.ts'
@@ -20,7 +21,7 @@ export const runCommandLine = async (argv: readonly string[], serve: () => Promi
       served = true
       await serve()
     })
-  for (const group of [projectionsCommands, usersCommands, keysCommands, backupCommand, restoreCommand])
+  for (const group of [projectionsCommands, usersCommands, keysCommands, backupCommand, restoreCommand, doctorCommand])
     program.addCommand(group())
   for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) command.exitOverride()
   try {

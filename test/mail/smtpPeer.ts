@@ -5,11 +5,25 @@ import {SMTPServer} from 'smtp-server'
 
 type Received = {from: string; to: string[]; message: string; is8Bit: boolean}
 
-/** A mail server on a free port that keeps what it takes. `refuse` is asked for each mail: an SMTP code, or 0. */
-export const smtpPeer = async ({port = 0, refuse = () => 0}: {port?: number; refuse?: () => number} = {}) => {
+/**
+ * A mail server on a free port that keeps what it takes. `refuse` is asked for each mail: an SMTP code, or 0. `lets`: it
+ * asks who one is, and lets this password in.
+ */
+export const smtpPeer = async ({
+  port = 0,
+  refuse = () => 0,
+  lets = null,
+}: {
+  port?: number
+  refuse?: () => number
+  lets?: string | null
+} = {}) => {
   const received: Received[] = []
   const server = new SMTPServer({
-    disabledCommands: ['AUTH', 'STARTTLS'],
+    disabledCommands: lets === null ? ['AUTH', 'STARTTLS'] : ['STARTTLS'],
+    allowInsecureAuth: true,
+    onAuth: ({username, password}, _session, callback) =>
+      password === lets ? callback(null, {user: username}) : callback(new Error('who is that?')),
     disableReverseLookup: true,
     onRcptTo: ({address}, _session, callback) => {
       const code = refuse()

@@ -22,13 +22,15 @@ export type OssPeer = {
   objects: Map<string, {body: Buffer; headers: IncomingMessage['headers']}>
   /** "PUT community/…", as they came. */
   requests: string[]
+  /** Whether everybody may read what lies there, without a signature. */
+  isPublic: boolean
   /** For the next PUTs in turn; when it is used up, all are taken. */
   plays: Play[]
 }
 
 /** Plays OSS: checks each request's signature (version 4) and keeps objects. Stopped when the test is over. */
 export const startOssPeer = async (): Promise<OssPeer> => {
-  const peer: OssPeer = {url: '', env: {}, objects: new Map(), requests: [], plays: []}
+  const peer: OssPeer = {url: '', env: {}, objects: new Map(), requests: [], isPublic: true, plays: []}
   const server = createServer((req, res) => void answer(peer, req, res).catch(() => req.destroy()))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   // Below ali-oss, urllib prints a connection that ends twice, as most broken ones do.
@@ -45,6 +47,8 @@ export const startOssPeer = async (): Promise<OssPeer> => {
 const answer = async (peer: OssPeer, req: IncomingMessage, res: ServerResponse): Promise<void> => {
   const key = decodeURIComponent(req.url!.slice(1))
   peer.requests.push(`${req.method} ${key}`)
+  const found = peer.objects.get(key)
+  if (req.method === 'GET' && peer.isPublic && found) return void res.writeHead(200).end(found.body)
   if (!isSigned(req)) {
     req.resume()
     return refuse(res, 403, 'SignatureDoesNotMatch')
