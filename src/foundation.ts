@@ -16,6 +16,7 @@ import {openHistory} from './log/history.ts'
 import {openPostgresLog} from './log/postgresLog.ts'
 import {MAIL_QUEUE_DDL} from './mail/mailQueue.ts'
 import {GENERATIONS_DDL} from './projections/generations.ts'
+import {PROOF_DDL} from './proof/tiles.ts'
 
 export const SCHEMA = [
   SESSIONS_DDL,
@@ -28,6 +29,7 @@ export const SCHEMA = [
   KEYS_DDL,
   PERSON_KEYS_DDL,
   GENERATIONS_DDL,
+  PROOF_DDL,
 ]
 
 export type Foundation = {
@@ -57,18 +59,18 @@ export const openLog = async (
 }
 
 /** With the master key, or with the one that a rotation got as far as before it was cut off. */
-const openKeys = async (
-  pool: Pool,
+export const withMasterKey = async <T>(
   {dataDir}: Config,
   {masterKey, nextMasterKey}: Secrets,
-): Promise<{keys: KeyStore; masterKey: Buffer}> => {
+  open: (masterKey: Buffer) => Promise<T>,
+): Promise<T> => {
   try {
-    return {keys: await openKeyStore({pool, masterKey}), masterKey}
+    return await open(masterKey)
   } catch (error) {
     if (!(error instanceof WrongMasterKey) || !nextMasterKey) throw error
-    const keys = await openKeyStore({pool, masterKey: nextMasterKey})
+    const opened = await open(nextMasterKey)
     await settleMasterKey(dataDir, nextMasterKey)
-    return {keys, masterKey: nextMasterKey}
+    return opened
   }
 }
 
@@ -94,7 +96,10 @@ export const openFoundation = async (
   try {
     await makeSchema(pool, SCHEMA)
     opening = openLog(config, url, onTrouble)
-    const [{keys, masterKey}, log] = await Promise.all([openKeys(pool, config, secrets), opening])
+    const [{keys, masterKey}, log] = await Promise.all([
+      withMasterKey(config, secrets, async (masterKey) => ({keys: await openKeyStore({pool, masterKey}), masterKey})),
+      opening,
+    ])
     const personKeys = openPersonKeys({pool, wrappingKey: keys.wrappingKey})
     const codec = openCodec(personKeys)
     const logIdentity = await openHistory({log, codec, keyCheck: keys.check})

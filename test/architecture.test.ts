@@ -16,6 +16,7 @@ const MAY_IMPORT: {readonly [room: string]: readonly string[]} = {
   log: ['domain', 'keys', 'database'],
   streams: ['domain', 'log'],
   metrics: ['log'],
+  proof: ['log'],
   commands: ['domain', 'streams', 'log', 'keys', 'mail', 'uploads'],
   projections: ['domain', 'log', 'database'],
   edge: [

@@ -32,27 +32,42 @@ export type KeyStore = {
 }
 
 type Opening = {pool: Pool; masterKey: Buffer}
+type SecretName = 'hash' | 'wrapping' | 'signing'
 
-/** Opens the keys in schema `keys`, wrapped by the master key (32 bytes). Makes them once, whoever comes first. */
-export const openKeyStore = async ({pool, masterKey}: Opening): Promise<KeyStore> => {
-  for (const name of ['hash', 'wrapping']) {
-    await pool.query(`INSERT INTO keys.secrets (name, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING`, [
-      name,
-      seal(masterKey, randomBytes(32), name),
-    ])
-  }
-  return (await findKeyStore({pool, masterKey}))!
-}
-
-/** The same, but makes none: null where they are not there yet. */
-export const findKeyStore = async ({pool, masterKey}: Opening): Promise<KeyStore | null> => {
+/** All at one moment: a rotation wraps them together. */
+const readSecrets = async ({pool, masterKey}: Opening) => {
   const {rows} = await pool.query<{name: string; wrapped: Buffer}>('SELECT name, wrapped FROM keys.secrets')
-  const secret = (wanted: string): Buffer | null => {
+  return (wanted: SecretName): Buffer | null => {
     const found = rows.find(({name}) => name === wanted)
     const opened = found ? unseal(masterKey, found.wrapped, wanted) : null
     if (found && !opened) throw new WrongMasterKey()
     return opened
   }
+}
+
+/** 32 random bytes in schema `keys`, wrapped by the master key; null where they were not made yet. */
+export const findSecret = async (opening: Opening, name: SecretName): Promise<Buffer | null> =>
+  (await readSecrets(opening))(name)
+
+/** The same, made once, whoever comes first. */
+export const openSecret = async ({pool, masterKey}: Opening, name: SecretName): Promise<Buffer> => {
+  await pool.query(`INSERT INTO keys.secrets (name, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING`, [
+    name,
+    seal(masterKey, randomBytes(32), name),
+  ])
+  return (await findSecret({pool, masterKey}, name))!
+}
+
+/** Opens the keys in schema `keys`, wrapped by the master key (32 bytes). Makes them once, whoever comes first. */
+export const openKeyStore = async (opening: Opening): Promise<KeyStore> => {
+  await openSecret(opening, 'hash')
+  await openSecret(opening, 'wrapping')
+  return (await findKeyStore(opening))!
+}
+
+/** The same, but makes none: null where they are not there yet. */
+export const findKeyStore = async (opening: Opening): Promise<KeyStore | null> => {
+  const secret = await readSecrets(opening)
   const hashKey = secret('hash')
   const wrappingKey = secret('wrapping')
   if (!hashKey || !wrappingKey) return null

@@ -1,8 +1,10 @@
 import {randomUUID} from 'node:crypto'
+import {HistoryBegan} from '../domain/history.ts'
 import {type Codec, isFaulty} from './codec.ts'
 import type {EventLog} from './eventLog.ts'
 
 const STREAM = 'history'
+const NOT_OURS = 'The log does not begin as one of ours does: it belongs to another program, or lost its beginning'
 
 /** The log was begun with other keys than this database holds: what it says of people could not be read. */
 export class ForeignLog extends Error {
@@ -12,6 +14,16 @@ export class ForeignLog extends Error {
       'The log was begun with keys that are not in this database: use the database that belongs to it, or restore its keys',
     )
   }
+}
+
+/** The identity in the log's first event, as it stands there; null where the log is empty. Needs no keys, checks none. */
+export const readIdentity = async (log: EventLog): Promise<string | null> => {
+  for await (const [record] of log.readAll({limit: 1})) {
+    const data = HistoryBegan.data.safeParse(record?.data)
+    if (record?.type !== 'HistoryBegan' || !data.success) throw new Error(NOT_OURS)
+    return data.data.identity
+  }
+  return null
 }
 
 /** The log's identity (a UUID), from its first event, which is written where the log is empty. Throws {@link ForeignLog}. */
@@ -44,5 +56,5 @@ export const openHistory = async ({
     if (event.data.keyCheck !== keyCheck) throw new ForeignLog()
     return event.data.identity
   }
-  throw new Error('The log does not begin as one of ours does: it belongs to another program, or lost its beginning')
+  throw new Error(NOT_OURS)
 }

@@ -18,11 +18,16 @@ import type {Operator} from './operator.ts'
 const FORMAT = 1
 const ROWS_AT_ONCE = 500
 
+/** The schemas whose tables are in a backup, row by row. */
+const COPIED = ['proof', 'state'] as const
+type Copied = (typeof COPIED)[number]
+
 const Manifest = z.object({
   format: z.literal(FORMAT),
   createdAt: z.string(),
   logIdentity: z.string(),
   events: z.int(),
+  proof: z.record(z.string(), z.int()).default({}),
   state: z.record(z.string(), z.int()),
   uploads: z.int(),
   /** SHA-256 of each file, in hex. */
@@ -36,7 +41,7 @@ export class BackupRefused extends Error {
 }
 
 /**
- * Log, schema `state` and uploads on disk, as JSON lines in gzip, each file with its hash in `manifest.json`, which is
+ * Log, seals with their hashes, schema `state` and uploads on disk, as JSON lines in gzip, each file with its hash in `manifest.json`, which is
  * written last: a backup without one is none. Keys go into a file of their own, or an erasure would not be one.
  */
 export const backup = async (operator: Operator, dir: string, keysFile: string | null): Promise<Manifest> => {
@@ -45,29 +50,33 @@ export const backup = async (operator: Operator, dir: string, keysFile: string |
   if ((await readdir(dir)).length > 0)
     throw new BackupRefused(`${dir} is not empty: a backup wants a folder of its own.`)
   const files: Manifest['files'] = {}
+  const tables = async (schema: Copied) => {
+    const rows: Manifest['state'] = {}
+    for (const table of await tablesOf(pool, schema)) {
+      const name = `${schema}.${table}`
+      const lines = rowsOf(pool, name, (count) => (rows[table] = count))
+      files[`${name}.ndjson.gz`] = await writeLines(join(dir, `${name}.ndjson.gz`), lines)
+    }
+    return rows
+  }
+  // Before the log, so that it holds what is sealed.
+  const proof = await tables('proof')
   let events = 0
   files['log.ndjson.gz'] = await writeLines(
     join(dir, 'log.ndjson.gz'),
     linesOf(log, () => events++),
   )
-  const state: Manifest['state'] = {}
-  for (const table of await tablesOf(pool, 'state')) {
-    const file = `state.${table}.ndjson.gz`
-    files[file] = await writeLines(
-      join(dir, file),
-      rowsOf(pool, `state.${table}`, (count) => (state[table] = count)),
-    )
-  }
+  const state = await tables('state')
   const uploads =
     config.uploads.oss || config.uploads.dir === null ? 0 : await copyFolder(config.uploads.dir, join(dir, 'uploads'))
   if (keysFile !== null) await writeKeys(pool, keysFile)
   const createdAt = new Date().toISOString()
-  const manifest = {format: FORMAT, createdAt, logIdentity, events, state, uploads, files} as const
+  const manifest = {format: FORMAT, createdAt, logIdentity, events, proof, state, uploads, files} as const
   await writeFile(join(dir, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`, {mode: 0o600})
   return manifest
 }
 
-/** Into a database with no event in its log and nothing in `state`. The read tables build themselves at the next start. */
+/** Into a database with no event in its log, no seal and nothing in `state`. The read tables build themselves at the next start. */
 export const restore = async (config: Config, url: string, dir: string, keysFile: string | null): Promise<Manifest> => {
   const manifest = await readManifest(dir)
   const pool = new Pool({connectionString: url, max: 4})
@@ -76,14 +85,17 @@ export const restore = async (config: Config, url: string, dir: string, keysFile
     await makeSchema(pool, SCHEMA)
     log = await openLog(config, url, () => {})
     if ((await log.head()) !== null) throw new BackupRefused('The log holds events: restore wants an empty database.')
-    const tables = Object.keys(manifest.state)
-    const known = await tablesOf(pool, 'state')
-    for (const table of tables.filter((one) => known.includes(one))) {
-      const {rows} = await pool.query(`SELECT FROM state.${table} LIMIT 1`)
-      // A server that once ran here left its lease; it is nobody's now.
-      if (rows.length > 0 && table !== 'server_lease') {
-        throw new BackupRefused(`state.${table} holds rows: restore wants an empty database.`)
+    const names: string[] = []
+    for (const schema of COPIED) {
+      const known = await tablesOf(pool, schema)
+      for (const table of Object.keys(manifest[schema])) {
+        // A server that once ran here left its lease; it is nobody's now.
+        if (known.includes(table) && table !== 'server_lease') names.push(`${schema}.${table}`)
       }
+    }
+    for (const name of names) {
+      const {rows} = await pool.query(`SELECT FROM ${name} LIMIT 1`)
+      if (rows.length > 0) throw new BackupRefused(`${name} holds rows: restore wants an empty database.`)
     }
     if (keysFile !== null) await readKeys(pool, keysFile)
     let records: Omit<LogRecord, 'position'>[] = []
@@ -95,10 +107,7 @@ export const restore = async (config: Config, url: string, dir: string, keysFile
       }
     }
     await appendInOrder(log, records)
-    for (const table of tables) {
-      if (table === 'server_lease' || !known.includes(table)) continue
-      await insertRows(pool, `state.${table}`, join(dir, `state.${table}.ndjson.gz`))
-    }
+    for (const name of names) await insertRows(pool, name, join(dir, `${name}.ndjson.gz`))
     if (manifest.uploads > 0) {
       if (config.uploads.dir === null) throw new BackupRefused('The backup holds uploads: set UPLOAD_DIR for them.')
       await copyFolder(join(dir, 'uploads'), config.uploads.dir)

@@ -1,4 +1,5 @@
 import {Command, CommanderError} from 'commander'
+import {auditCommands} from './auditCommands.ts'
 import {backupCommand, restoreCommand} from './backupCommands.ts'
 import {doctorCommand} from './doctor.ts'
 import {keysCommands} from './keysCommands.ts'
@@ -21,8 +22,16 @@ export const runCommandLine = async (argv: readonly string[], serve: () => Promi
       served = true
       await serve()
     })
-  for (const group of [projectionsCommands, usersCommands, keysCommands, backupCommand, restoreCommand, doctorCommand])
-    program.addCommand(group())
+  const groups = [
+    projectionsCommands,
+    auditCommands,
+    usersCommands,
+    keysCommands,
+    backupCommand,
+    restoreCommand,
+    doctorCommand,
+  ]
+  for (const group of groups) program.addCommand(group())
   for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) command.exitOverride()
   try {
     await program.parseAsync([...argv], {from: 'user'})

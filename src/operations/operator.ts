@@ -1,10 +1,15 @@
 import type {Command} from 'commander'
+import {Pool} from 'pg'
 import {pino} from 'pino'
 import {type Config, readConfig} from '../config.ts'
 import {findEmbeddedPostgres, startEmbeddedPostgres} from '../database/embeddedPostgres.ts'
+import {makeSchema} from '../database/schema.ts'
 import {type Feed, openFeed} from '../feed.ts'
-import {type Foundation, openFoundation} from '../foundation.ts'
+import {type Foundation, openFoundation, openLog, SCHEMA, withMasterKey} from '../foundation.ts'
+import {findSecret, openSecret} from '../keys/keyStore.ts'
 import {loadSecrets} from '../keys/secrets.ts'
+import type {EventLog} from '../log/eventLog.ts'
+import {type SigningKey, signingKeyOf} from '../proof/signingKey.ts'
 
 /** The command was called in a way that it does not know: exit status 2. */
 export class WrongUsage extends Error {
@@ -41,6 +46,48 @@ export const withOperator = async <T>(work: (operator: Operator) => Promise<T>):
       await foundation.close()
     }
   } finally {
+    await database.close()
+  }
+}
+
+export type LogKeeper = {
+  config: Config
+  pool: Pool
+  log: EventLog
+  /** Made where it is not there yet. */
+  signingKey(): Promise<SigningKey>
+  /** The public key of the one that is there. */
+  publicKey(): Promise<string | null>
+}
+
+/** The log as it is stored, and what proves it: for that nobody's keys are needed, and none are made. */
+export const withLog = async <T>(work: (keeper: LogKeeper) => Promise<T>): Promise<T> => {
+  const config = readConfig(process.env)
+  const secrets = await loadSecrets(config)
+  const database = await openDatabase(config)
+  const pool = new Pool({connectionString: database.url, application_name: 'community', max: 4})
+  pool.on('error', () => {})
+  let log: EventLog | null = null
+  try {
+    await makeSchema(pool, SCHEMA)
+    log = await openLog(config, database.url, (what) => process.stderr.write(`${what}\n`))
+    return await work({
+      config,
+      pool,
+      log,
+      signingKey: () =>
+        withMasterKey(config, secrets, async (masterKey) =>
+          signingKeyOf(await openSecret({pool, masterKey}, 'signing')),
+        ),
+      publicKey: () =>
+        withMasterKey(config, secrets, async (masterKey) => {
+          const secret = await findSecret({pool, masterKey}, 'signing')
+          return secret && signingKeyOf(secret).publicKey
+        }),
+    })
+  } finally {
+    await log?.close()
+    await pool.end()
     await database.close()
   }
 }

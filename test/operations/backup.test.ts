@@ -43,9 +43,10 @@ const fillServer = async (server: TestServer) => {
 }
 
 describe('backup', () => {
-  it('comes back whole: history, sessions and keys, each where it was', {timeout: 60_000}, async () => {
+  it('comes back whole: history, seals, sessions and keys, each where it was', {timeout: 60_000}, async () => {
     const server = await startServer()
     const {ann, bob, room} = await fillServer(server)
+    const sealed = JSON.parse((await community(server.env, 'audit', 'seal')).stdout)
     const dir = await folder()
     const keys = join(await folder(), 'keys.json')
     const made = await community(server.env, 'backup', dir, '--keys', keys, '--json')
@@ -69,6 +70,9 @@ describe('backup', () => {
       nonce: '3',
     })
     expect(repeat.body.message.content).toBe('message 3')
+    const verified = await community(env, 'audit', 'verify', '--json')
+    expect(JSON.parse(verified.stdout)).toMatchObject({ok: true, seal: sealed})
+    expect(JSON.parse((await community(env, 'audit', 'seal')).stdout)).toMatchObject({publicKey: sealed.publicKey})
     const twice = await community(env, 'restore', dir)
     expect([twice.status, twice.stderr]).toEqual([1, 'The log holds events: restore wants an empty database.\n'])
   })

@@ -20,6 +20,7 @@ import {findMarked} from '../../src/projections/messages.ts'
 import type {ReadTable} from '../../src/projections/readTable.ts'
 import {openRunner, type Runner} from '../../src/projections/runner.ts'
 import {tables as allTables} from '../../src/projections/tables.ts'
+import {PROOF_DDL} from '../../src/proof/tiles.ts'
 import {markedInChat} from '../../src/streams/readChat.ts'
 import {
   accessStream,
@@ -85,7 +86,7 @@ export const openPlace = async (adapter: Adapter = 'postgres'): Promise<Place> =
   const opened: (() => Promise<unknown>)[] = []
   const pool = new Pool({connectionString: databaseUrl, max: 5})
   opened.push(() => pool.end())
-  await makeSchema(pool, [KEYS_DDL, PERSON_KEYS_DDL, GENERATIONS_DDL])
+  await makeSchema(pool, [KEYS_DDL, PERSON_KEYS_DDL, GENERATIONS_DDL, PROOF_DDL])
   const keys = await openKeyStore({pool, masterKey: randomBytes(32)})
   const personKeys = openPersonKeys({pool, wrappingKey: keys.wrappingKey})
   const codec = openCodec(personKeys)

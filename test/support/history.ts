@@ -1,0 +1,22 @@
+import {randomUUID} from 'node:crypto'
+import type {EventLog, LogRecord} from '../../src/log/eventLog.ts'
+import type {SealedRecord} from '../../src/proof/leaf.ts'
+
+const STREAMS = 7
+
+/** Events of several streams in turn, as a log holds them: `from` counts from 0. */
+export const historyOf = (count: number, from = 0): SealedRecord[] =>
+  Array.from({length: count}, (_, n) => ({
+    stream: `s-${(from + n) % STREAMS}`,
+    revision: Math.floor((from + n) / STREAMS),
+    id: randomUUID(),
+    type: 'Happened',
+    data: {n: from + n, text: `ä\u2028 ${n}`},
+    metadata: {time: new Date(1.7e12 + n).toISOString(), actor: null, command: 'test'},
+  }))
+
+export const recordsIn = async (log: EventLog): Promise<LogRecord[]> => {
+  const all: LogRecord[] = []
+  for await (const page of log.readAll()) all.push(...page)
+  return all
+}
