@@ -2,7 +2,6 @@ import {createHash, type Hash} from 'node:crypto'
 import {createReadStream, createWriteStream} from 'node:fs'
 import {cp, mkdir, readdir, readFile, stat, writeFile} from 'node:fs/promises'
 import {basename, join} from 'node:path'
-import {createInterface} from 'node:readline'
 import {Readable, Transform} from 'node:stream'
 import {pipeline} from 'node:stream/promises'
 import {createGunzip, createGzip} from 'node:zlib'
@@ -13,6 +12,7 @@ import {makeSchema} from '../database/schema.ts'
 import {openLog, SCHEMA} from '../foundation.ts'
 import {appendInOrder} from '../log/appendInOrder.ts'
 import type {EventLog, LogRecord} from '../log/eventLog.ts'
+import {linesIn} from './linesIn.ts'
 import type {Operator} from './operator.ts'
 
 const FORMAT = 1
@@ -188,8 +188,7 @@ const writeLines = async (path: string, lines: AsyncGenerator<string>): Promise<
   return hash.digest('hex')
 }
 
-const readLines = (path: string): AsyncIterable<string> =>
-  createInterface({input: createReadStream(path).pipe(createGunzip()), crlfDelay: Number.POSITIVE_INFINITY})
+const readLines = (path: string): AsyncIterable<string> => linesIn(createReadStream(path).pipe(createGunzip()))
 
 const readManifest = async (dir: string): Promise<Manifest> => {
   const text = await readFile(join(dir, 'manifest.json'), 'utf8').catch(() => null)

@@ -33,7 +33,7 @@ const rowsIn = async (databaseUrl: string): Promise<{name: string; row: string}[
 const fillServer = async (server: TestServer) => {
   const ann = await signUp(server, {username: 'Ann'})
   const bob = await signUp(server, {username: 'Bob'})
-  const {room} = (await ann.post('/api/rooms', {name: 'Lobby', visibility: 'open'})).body
+  const {room} = (await ann.post('/api/rooms', {name: 'Lobby\u2028and hall', visibility: 'open'})).body
   await bob.post(`/api/rooms/${room.id}/join`)
   for (let n = 0; n < 20; n++) {
     await ann.post('/api/posts', {title: `post ${n}`})
