@@ -43,6 +43,7 @@ export const openFeed = (
     runner,
     start: async () => {
       await tail.start()
+      await runner.check()
       await applied.start()
       runner.start()
     },

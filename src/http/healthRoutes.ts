@@ -61,7 +61,7 @@ export const healthRoutes = ({log, pool, applied, tail}: Parts): Route[] => [
               ok: live && fault === null,
               state: live ? ('live' as const) : ('building' as const),
               position: state?.position?.toString() ?? null,
-              ...(fault === null ? {} : {error: fault}),
+              ...why({error: fault ?? state?.because ?? undefined}),
             },
           ]
         }),
@@ -96,4 +96,4 @@ const check = async (look: () => Promise<string | null>): Promise<Checked> => {
   }
 }
 
-const why = ({error}: Checked) => (error === undefined ? {} : {error})
+const why = ({error}: {error?: string | undefined}) => (error === undefined ? {} : {error})

@@ -13,7 +13,7 @@ export type Sources = {
 
 /**
  * The figures of one server in this process. No label holds anything that a client chose: routes are patterns, all else is
- * from a list.
+ * from a list; the fault of a read table names an event by its ids.
  */
 export type Metrics = {
   request(seen: {route: string; method: string; status: number | 'aborted'; seconds: number}): void
@@ -85,7 +85,12 @@ export const openMetrics = (): Metrics => {
     'The age of the oldest event that this node has seen and the read table does not hold; 0: it holds all.',
   )
   const live = projection('live', '1: the read table can be read. 0: it is being built.')
-  const faulted = projection('faulted', '1: the read table stopped at an event that it can not take.')
+  const faulted = new Gauge({
+    name: 'community_projection_faulted',
+    help: '1: the read table stopped at an event that it can not take. fault: which, and why.',
+    labelNames: ['projection', 'fault'] as const,
+    registers,
+  })
 
   const opened = Date.now()
   let seen: {position: bigint; at: number}[] = []
@@ -111,7 +116,8 @@ export const openMetrics = (): Metrics => {
       lag.set(label, Math.max(0, Number((head ?? -1n) - (at ?? -1n))))
       lagSeconds.set(label, secondsBehind(head, at))
       live.set(label, isLive ? 1 : 0)
-      faulted.set(label, fault === null ? 0 : 1)
+      if (fault === null) faulted.set(label, 0)
+      else faulted.set({...label, fault}, 1)
     }
     try {
       mails.set(await sources.mailsQueued())

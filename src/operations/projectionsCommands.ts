@@ -3,7 +3,7 @@ import {Command} from 'commander'
 import {readGenerations} from '../projections/generations.ts'
 import {tables} from '../projections/tables.ts'
 import {columns, type Report, reports, withFeed, withOperator} from './operator.ts'
-import {type Compared, type Rebuilt, rebuild, rollback, tablesNamed, verify} from './rebuild.ts'
+import {type Rebuilt, rebuild, rollback, tablesNamed, verify} from './rebuild.ts'
 import {writeDown} from './writeDown.ts'
 
 const example = (line: string): string => `\nExample:\n  npm run -s community -- ${line}`
@@ -46,14 +46,14 @@ const list = (): Promise<Report> =>
   withOperator(async ({pool, log}) => {
     const head = await log.head()
     const generations = await readGenerations(pool, tables)
-    const json = generations.map(({table, generation, state, position, fault}) => ({
+    const json = generations.map(({table, generation, state, position, fault, because}) => ({
       name: table.name,
       version: table.version,
       generation,
       state: fault === null ? state : 'stopped',
       position: position?.toString() ?? null,
       lag: head === null ? '0' : (head - (position ?? 0n)).toString(),
-      fault,
+      fault: fault ?? because,
     }))
     const rows = json.map(({name, version, generation, state, position, lag, fault}) => [
       name,
@@ -83,10 +83,12 @@ const rebuildNamed = (names: string[], all: boolean): Promise<Report> => {
       const data = {projection, version: table.version, generation, rows, differing}
       await writeDown(operator, {type: 'ProjectionRebuilt', data}, context)
     }
-    return reportOf(results, ({name, generation, rows, differing}) =>
-      differing === 0
-        ? `${name}: generation ${generation} is live, ${rows} rows, the same as before.`
-        : `${name}: generation ${generation} is live, ${rows} rows; ${differing} were not what the log says, and are now.`,
+    return reportOf(results, ({name, generation, rows, differing, note}) =>
+      note !== undefined
+        ? `${name}: generation ${generation} is live; ${note}.`
+        : differing === 0
+          ? `${name}: generation ${generation} is live, ${rows} rows, the same as before.`
+          : `${name}: generation ${generation} is live, ${rows} rows; ${differing} were not what the log says, and are now.`,
     )
   })
 }
@@ -120,10 +122,7 @@ const rollbackNamed = (name: string): Promise<Report> => {
   })
 }
 
-const reportOf = (
-  results: Rebuilt[],
-  tell: (result: {name: string; generation: number} & Compared) => string,
-): Report => ({
+const reportOf = (results: Rebuilt[], tell: (result: Exclude<Rebuilt, {fault: string}>) => string): Report => ({
   json: results,
   text: results.map((one) => ('fault' in one ? `${one.name}: stopped at ${one.fault}` : tell(one))).join('\n'),
   failed: results.some((one) => 'fault' in one),

@@ -7,7 +7,8 @@ import type {ReadTable} from './readTable.ts'
 
 const POLL_MS = 1_000
 
-type State = {position: bigint | null; live: boolean; fault: string | null}
+/** `fault`: the event it stopped at and why; `because`: why it is built afresh. */
+type State = {position: bigint | null; live: boolean; fault: string | null; because: string | null}
 
 /** How far each read table is, as this node knows. */
 export type Applied = {
@@ -43,12 +44,12 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     try {
       const generations = await readGenerations(pool, tables)
       states.clear()
-      for (const {table, position, state, fault} of generations) {
+      for (const {table, position, state, fault, because} of generations) {
         // A view with nothing live shows a table that is being built: it may not be read.
         if (state !== 'live' && (state !== 'building' || states.get(table.view)?.live)) continue
         const newer = noticed.get(table.view)
         const newest = newer !== undefined && newer > (position ?? -1n) ? newer : position
-        states.set(table.view, {position: newest, live: state === 'live', fault})
+        states.set(table.view, {position: newest, live: state === 'live', fault, because})
       }
     } finally {
       reading.delete(noticed)

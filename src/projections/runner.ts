@@ -8,7 +8,7 @@ import type {Tail} from '../log/tail.ts'
 import type {Applied} from './applied.ts'
 import {type Feeding, feed} from './feeding.ts'
 import {fill} from './fill.ts'
-import {beginAnew, FENCED, type Generation, goLive, readGenerations} from './generations.ts'
+import {addIndexes, beginAnew, type Generation, goLive, isFenced, isOfLog, readGenerations} from './generations.ts'
 import type {ReadTable} from './readTable.ts'
 
 const LEASE_MS = 2_000
@@ -17,8 +17,17 @@ const RENEW_MS = 500
 type Log = (fields: object, message: string) => void
 type Logger = {warn: Log; error: Log}
 
-/** `leads`: the views that this node feeds. */
-export type Runner = {start(): void; stop(): Promise<void>; leads(): string[]}
+export type Runner = {
+  /**
+   * Whoever leads, no node begins to read tables before this: those that are not there are begun, and those of another
+   * history are begun anew. Throws where one can't be made.
+   */
+  check(): Promise<void>
+  start(): void
+  stop(): Promise<void>
+  /** The views that this node feeds. */
+  leads(): string[]
+}
 
 /** The lease's term by view, for the views that this node holds. */
 type Terms = ReadonlyMap<string, string>
@@ -92,25 +101,21 @@ export const openRunner = ({
     )
   }
 
-  /** Whether the log still has, at the generation's checkpoint, the event that was there. */
-  const isSameHistory = async (generation: Generation): Promise<boolean> => {
-    if (generation.logIdentity !== logIdentity || generation.adapter !== log.adapter) return false
-    if (generation.position === null) return true
-    return (await log.readAt(generation.position))?.id === generation.eventId
-  }
-
   /** The generations of the views that this node leads; those of another history are begun anew. */
   const prepare = async (led: readonly ReadTable[], check: boolean): Promise<Generation[]> => {
     const found = await readGenerations(pool, led)
     let changed = false
     for (const table of led) {
       const own = found.filter((generation) => generation.table === table)
-      const isSame = !check || (await Promise.all(own.map(isSameHistory))).every(Boolean)
+      const isSame = !check || (await Promise.all(own.map((one) => isOfLog(log, logIdentity, one)))).every(Boolean)
       if (own.length > 0 && isSame) continue
-      if (own.length > 0) {
-        logger.warn({table: table.name}, 'the log is another history than the read table: building it afresh')
+      const of = {logIdentity, adapter: log.adapter, found: own}
+      if (own.length === 0) await beginAnew(pool, table, of)
+      else {
+        const because = 'the log is another history than the read table: building it afresh'
+        logger.warn({table: table.name}, because)
+        await beginAnew(pool, table, {...of, because})
       }
-      await beginAnew(pool, table, {logIdentity, adapter: log.adapter})
       changed = true
     }
     return changed ? readGenerations(pool, led) : found
@@ -145,9 +150,14 @@ export const openRunner = ({
   const build = async (generations: readonly Generation[], held: Terms, signal: AbortSignal): Promise<void> => {
     for (const generation of generations) {
       if (generation.fault !== null) continue
-      await fill({log, codec}, await feedingBy(filling, held), generation, {signal})
-      if (signal.aborted) return
-      if (generation.fault === null) await goLive(pool, generation)
+      const feeding = await feedingBy(filling, held)
+      // Twice: while indexes are made, more is written.
+      for (const next of [() => addIndexes(feeding.client, generation), () => goLive(pool, generation)]) {
+        await fill({log, codec}, feeding, generation, {signal})
+        if (signal.aborted) return
+        if (generation.fault === null) await next()
+        else break
+      }
     }
   }
 
@@ -215,8 +225,8 @@ export const openRunner = ({
     try {
       await lead(held, over.signal)
     } catch (error) {
-      if ((error as {code?: string}).code !== FENCED) throw error
-      logger.warn({}, 'another node feeds a read table now')
+      if (!isFenced(error)) throw error
+      logger.warn({}, 'a read table is fed by another node now, or was dropped: looking again')
     } finally {
       terms = new Map()
       over.abort()
@@ -244,6 +254,9 @@ export const openRunner = ({
   }
 
   return {
+    check: async () => {
+      await prepare(tables, true)
+    },
     leads: () => [...terms.keys()],
     start: () => {
       running = run()

@@ -245,7 +245,7 @@ describe('search', () => {
     }
     const person = {userId: 'email_x', isBot: false}
     for (const q of ['"word77"', 'word77', '"common word77"', 'word77 or word78']) {
-      expect(await plan(q, {...person, isBot: true})).toMatch(/Bitmap Index Scan on search_v1_g1_words_idx/)
+      expect(await plan(q, {...person, isBot: true})).toMatch(/Bitmap Index Scan on search_v1_g1_1/)
     }
     for (const reader of [null, person, {...person, isBot: true}]) {
       for (const q of ['common', '"word77"', 'word7', 'common word7'])

@@ -114,7 +114,7 @@ describe('openMetrics', () => {
     expect(behind.get('community_projection_lag_positions{projection="posts"}')).toBe(3)
     expect(behind.get('community_projection_lag_seconds{projection="posts"}')).toBeGreaterThanOrEqual(0)
     expect(behind.get('community_projection_lag_seconds{projection="posts"}')).toBeLessThan(10)
-    expect(behind.get('community_projection_faulted{projection="posts"}')).toBe(1)
+    expect(behind.get('community_projection_faulted{projection="posts",fault="it can not"}')).toBe(1)
     table = 4n
     const there = samplesOf(await metrics.render())
     expect(there.get('community_projection_lag_positions{projection="posts"}')).toBe(0)
