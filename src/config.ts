@@ -16,6 +16,8 @@ export type Config = DeepReadonly<{
   databaseUrl: string | null
   /** null: the log is kept in Postgres. */
   eventStore: {url: string; prefix: string} | null
+  /** Also where the log is not there yet: what is copied to EventStoreDB bears it. */
+  eventStorePrefix: string
   /** null, like `masterKey` (32 bytes in base64): made once and kept in `dataDir`; see keys/secrets.ts. */
   sessionSecret: string | null
   masterKey: string | null
@@ -223,6 +225,7 @@ export const readConfig = (env: NodeJS.ProcessEnv): Config => {
     baseUrl,
     dataDir,
     databaseUrl: vars.DATABASE_URL ?? null,
+    eventStorePrefix: vars.EVENTSTORE_PREFIX,
     eventStore: vars.EVENTSTORE_URL ? {url: vars.EVENTSTORE_URL, prefix: vars.EVENTSTORE_PREFIX} : null,
     sessionSecret: vars.SESSION_SECRET ?? null,
     masterKey: vars.MASTER_KEY ?? null,

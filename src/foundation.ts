@@ -17,6 +17,7 @@ import {openPostgresLog} from './log/postgresLog.ts'
 import {MAIL_QUEUE_DDL} from './mail/mailQueue.ts'
 import {GENERATIONS_DDL} from './projections/generations.ts'
 import {PROOF_DDL} from './proof/tiles.ts'
+import {refuseUnfinished, UNFINISHED_COPY_DDL} from './proof/unfinishedCopy.ts'
 
 export const SCHEMA = [
   SESSIONS_DDL,
@@ -30,6 +31,7 @@ export const SCHEMA = [
   PERSON_KEYS_DDL,
   GENERATIONS_DDL,
   PROOF_DDL,
+  UNFINISHED_COPY_DDL,
 ]
 
 export type Foundation = {
@@ -100,6 +102,7 @@ export const openFoundation = async (
       withMasterKey(config, secrets, async (masterKey) => ({keys: await openKeyStore({pool, masterKey}), masterKey})),
       opening,
     ])
+    await refuseUnfinished(pool, log.adapter)
     const personKeys = openPersonKeys({pool, wrappingKey: keys.wrappingKey})
     const codec = openCodec(personKeys)
     const logIdentity = await openHistory({log, codec, keyCheck: keys.check})

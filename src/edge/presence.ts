@@ -1,6 +1,6 @@
 import {randomUUID} from 'node:crypto'
 import {setTimeout as pause} from 'node:timers/promises'
-import type {Client} from 'pg'
+import type {Client, Pool} from 'pg'
 import {reconnecting, within} from '../database/reconnect.ts'
 import {wakeable} from '../log/wakeable.ts'
 
@@ -30,6 +30,10 @@ const EVERYBODY = '*'
 
 /** `timer`: until it ends nothing is told of the person. */
 type Known = {isHere: boolean; isTold: boolean; timer: NodeJS.Timeout | null}
+
+/** Whether a server runs on this database, or did until a moment ago. */
+export const isServed = async (pool: Pool): Promise<boolean> =>
+  (await pool.query('SELECT FROM state.nodes WHERE expires >= now() LIMIT 1')).rows.length > 0
 
 /** Who is online, at any node. One person's sockets and nodes count as one. */
 export type Presence = {

@@ -1,5 +1,5 @@
 import {randomUUID} from 'node:crypto'
-import {HistoryBegan} from '../domain/history.ts'
+import {HistoryBegan, type HistoryEvent} from '../domain/history.ts'
 import {type Codec, isFaulty} from './codec.ts'
 import type {EventLog} from './eventLog.ts'
 
@@ -16,15 +16,18 @@ export class ForeignLog extends Error {
   }
 }
 
-/** The identity in the log's first event, as it stands there; null where the log is empty. Needs no keys, checks none. */
-export const readIdentity = async (log: EventLog): Promise<string | null> => {
+/** What the log's first event says, as it stands there; null where the log is empty. Needs no keys, checks none. */
+export const readBeginning = async (log: EventLog): Promise<HistoryEvent['data'] | null> => {
   for await (const [record] of log.readAll({limit: 1})) {
     const data = HistoryBegan.data.safeParse(record?.data)
     if (record?.type !== 'HistoryBegan' || !data.success) throw new Error(NOT_OURS)
-    return data.data.identity
+    return data.data
   }
   return null
 }
+
+export const readIdentity = async (log: EventLog): Promise<string | null> =>
+  (await readBeginning(log))?.identity ?? null
 
 /** The log's identity (a UUID), from its first event, which is written where the log is empty. Throws {@link ForeignLog}. */
 export const openHistory = async ({

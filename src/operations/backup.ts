@@ -228,7 +228,8 @@ const writeKeys = async (pool: Pool, file: string): Promise<void> => {
   await writeFile(file, `${JSON.stringify({format: FORMAT, ...tables})}\n`, {mode: 0o600, flag: 'wx'})
 }
 
-const readKeys = async (pool: Pool, file: string): Promise<void> => {
+/** Into a database that has none. */
+export const readKeys = async (pool: Pool, file: string): Promise<void> => {
   const tables = JSON.parse(await readFile(file, 'utf8')) as {[table: string]: unknown[]}
   for (const table of KEY_TABLES) {
     const {rows} = await pool.query(`SELECT FROM keys.${table} LIMIT 1`)

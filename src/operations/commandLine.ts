@@ -3,6 +3,7 @@ import {auditCommands} from './auditCommands.ts'
 import {backupCommand, restoreCommand} from './backupCommands.ts'
 import {doctorCommand} from './doctor.ts'
 import {keysCommands} from './keysCommands.ts'
+import {logCommands} from './logCopy.ts'
 import {WrongUsage} from './operator.ts'
 import {projectionsCommands} from './projectionsCommands.ts'
 import {usersCommands} from './usersCommands.ts'
@@ -25,6 +26,7 @@ export const runCommandLine = async (argv: readonly string[], serve: () => Promi
   const groups = [
     projectionsCommands,
     auditCommands,
+    logCommands,
     usersCommands,
     keysCommands,
     backupCommand,

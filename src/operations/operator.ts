@@ -4,12 +4,15 @@ import {pino} from 'pino'
 import {type Config, readConfig} from '../config.ts'
 import {findEmbeddedPostgres, startEmbeddedPostgres} from '../database/embeddedPostgres.ts'
 import {makeSchema} from '../database/schema.ts'
+import {isLeasedToAnother} from '../database/serverLease.ts'
+import {isServed} from '../edge/presence.ts'
 import {type Feed, openFeed} from '../feed.ts'
 import {type Foundation, openFoundation, openLog, SCHEMA, withMasterKey} from '../foundation.ts'
-import {findSecret, openSecret} from '../keys/keyStore.ts'
+import {findKeyStore, findSecret, openSecret} from '../keys/keyStore.ts'
 import {loadSecrets} from '../keys/secrets.ts'
 import type {EventLog} from '../log/eventLog.ts'
 import {type SigningKey, signingKeyOf} from '../proof/signingKey.ts'
+import {refuseUnfinished} from '../proof/unfinishedCopy.ts'
 
 /** The command was called in a way that it does not know: exit status 2. */
 export class WrongUsage extends Error {
@@ -54,14 +57,24 @@ export type LogKeeper = {
   config: Config
   pool: Pool
   log: EventLog
+  /** Of the keys in this database: a log that was begun with them says the same. Null: there are none. */
+  readKeyCheck(): Promise<string | null>
+  /** Whether a server runs on this database. */
+  isServed(): Promise<boolean>
   /** Made where it is not there yet. */
   signingKey(): Promise<SigningKey>
   /** The public key of the one that is there. */
   publicKey(): Promise<string | null>
 }
 
-/** The log as it is stored, and what proves it: for that nobody's keys are needed, and none are made. */
-export const withLog = async <T>(work: (keeper: LogKeeper) => Promise<T>): Promise<T> => {
+/**
+ * The log as it is stored, and what proves it: for that nobody's keys are needed, and none are made. `mayBeUnfinished`: it may
+ * be the part of a copy.
+ */
+export const withLog = async <T>(
+  work: (keeper: LogKeeper) => Promise<T>,
+  {mayBeUnfinished = false} = {},
+): Promise<T> => {
   const config = readConfig(process.env)
   const secrets = await loadSecrets(config)
   const database = await openDatabase(config)
@@ -71,10 +84,14 @@ export const withLog = async <T>(work: (keeper: LogKeeper) => Promise<T>): Promi
   try {
     await makeSchema(pool, SCHEMA)
     log = await openLog(config, database.url, (what) => process.stderr.write(`${what}\n`))
+    if (!mayBeUnfinished) await refuseUnfinished(pool, log.adapter)
     return await work({
       config,
       pool,
       log,
+      readKeyCheck: () =>
+        withMasterKey(config, secrets, async (masterKey) => (await findKeyStore({pool, masterKey}))?.check ?? null),
+      isServed: async () => (await isServed(pool)) || (await isLeasedToAnother(database.url)),
       signingKey: () =>
         withMasterKey(config, secrets, async (masterKey) =>
           signingKeyOf(await openSecret({pool, masterKey}, 'signing')),
