@@ -19,12 +19,13 @@ export type ServerProcess = TestServer & {
   ended: Promise<Ended>
 }
 
-export type SpawnOptions = {env?: NodeJS.ProcessEnv; as?: {uid: number; gid: number} | undefined}
+/** `main`: of another checkout. */
+export type SpawnOptions = {env?: NodeJS.ProcessEnv; as?: {uid: number; gid: number} | undefined; main?: string}
 
 const spawned = new Set<ChildProcess>()
 
 /** Starts the process; nothing is awaited, so it may be one that refuses to start. */
-export const spawnProcess = (dataDir: string, {env = {}, as}: SpawnOptions = {}) => {
+export const spawnProcess = (dataDir: string, {env = {}, as, main = MAIN}: SpawnOptions = {}) => {
   const full: NodeJS.ProcessEnv = {
     PATH: process.env.PATH,
     DATA_DIR: dataDir,
@@ -37,7 +38,7 @@ export const spawnProcess = (dataDir: string, {env = {}, as}: SpawnOptions = {})
     CHAT_BOT_TOKEN: BOT_TOKEN,
     ...env,
   }
-  const child = spawn(process.execPath, [MAIN, 'serve'], {...as, cwd: '/', env: full, detached: true})
+  const child = spawn(process.execPath, [main, 'serve'], {...as, cwd: '/', env: full, detached: true})
   spawned.add(child)
   let stdout = ''
   let stderr = ''
