@@ -7,7 +7,7 @@ import {clientNetwork} from '../edge/limits.ts'
 import {isForeign} from '../edge/origin.ts'
 import type {Parts} from '../edge/parts.ts'
 import {crossOrigin} from './crossOrigin.ts'
-import {etagOf, isKnown} from './etag.ts'
+import {isKnown} from './etag.ts'
 import {pathOf, repeatOf} from './idempotencyKey.ts'
 import {readJson} from './jsonBody.ts'
 import {openPositions} from './positions.ts'
@@ -15,6 +15,7 @@ import type {Answer, Incoming, Route} from './route.ts'
 import {routesOf} from './routes.ts'
 import {STATUS} from './statuses.ts'
 import {contentSecurityPolicy, openWebClient} from './webClient.ts'
+import {writeJson} from './writtenJson.ts'
 
 const UNSAFE = ['POST', 'PUT', 'PATCH', 'DELETE']
 
@@ -112,19 +113,17 @@ const mounted = (route: Route, parts: Parts): RequestHandler => {
     await limits.writes(by?.userId ?? req.session?.userId ?? `ip ${clientNetwork(req.ip ?? '')}`)
   }
 
-  const answer = async (req: Request, res: Response, {body, redirect, position, headers}: Answer<unknown>) => {
+  const answer = async (req: Request, res: Response, {body, written, redirect, position, headers}: Answer<unknown>) => {
     if (position !== undefined && position !== null) await positions.afterWrite(req, res, route.tables, position)
     for (const [name, value] of Object.entries(headers ?? {})) res.set(name, value)
     if (redirect !== undefined) return res.set('Cache-Control', 'no-store').redirect(redirect)
     if (!res.get('Cache-Control')) res.set('Cache-Control', route.auth === 'none' ? 'no-cache' : 'private, no-cache')
-    if (body === undefined) return res.end()
-    const json = JSON.stringify(body)
-    if (isRevalidated && res.statusCode === 200) {
-      const etag = etagOf(json, headers?.Link ?? '')
-      res.set('ETag', etag)
-      if (isKnown(req.get('if-none-match'), etag)) return res.status(304).end()
-    }
-    return res.type('json').send(json)
+    if (body === undefined && !written) return res.end()
+    if (!isRevalidated || res.statusCode !== 200) return res.type('json').send(JSON.stringify(body))
+    const {bytes, etag} = written ?? writeJson(JSON.stringify(body), headers?.Link)
+    res.set('ETag', etag)
+    if (isKnown(req.get('if-none-match'), etag)) return res.status(304).end()
+    return res.type('json').send(bytes)
   }
 
   return async (req, res) => {

@@ -8,17 +8,16 @@ import type {Parts} from '../edge/parts.ts'
 import {postBody} from '../edge/postBody.ts'
 import {Ok, PostShape} from '../edge/shapes.ts'
 import {newPostId} from '../keys/ids.ts'
-import {findPost, listPosts, type PostRow, posts} from '../projections/posts.ts'
-import {linkTo} from './link.ts'
+import {findPost, type PostRow, posts} from '../projections/posts.ts'
 import {count, cursor, pathId} from './parameters.ts'
+import {openPostPages} from './postPages.ts'
 import {type Route, route} from './route.ts'
-
-const LIST_BYTES = 4 * 1024 * 1024
-const READ_AT_ONCE = 200
 
 const isWebUrl = (value: string) => /^https?:\/\/[^\s\p{Cc}]+$/iu.test(value) && URL.canParse(value)
 
-export const postRoutes = ({pool, execute, beganAt, config, uploadUrls: {toStored, toUrl}}: Parts): Route[] => {
+export const postRoutes = (parts: Parts): Route[] => {
+  const {pool, execute, beganAt, uploadUrls} = parts
+  const {toStored, toUrl} = uploadUrls
   // Whether such an upload is there, and whose it is, is not asked: it is a URL like any other, and may be quoted.
   const isOwnUpload = (value: string) => toStored(value) !== value
   const AttachmentUrl = storable.refine(
@@ -27,24 +26,7 @@ export const postRoutes = ({pool, execute, beganAt, config, uploadUrls: {toStore
   )
   const toPost = (row: PostRow) => postBody(row, toUrl)
 
-  /** Posts until `limit` or 4 MiB of JSON, at least one; `next` is the cursor where there are more. */
-  const readPage = async (before: bigint | null, limit: number) => {
-    const page: ReturnType<typeof toPost>[] = []
-    let bytes = 1
-    let from = before
-    for (;;) {
-      const wanted = Math.min(READ_AT_ONCE, limit + 1 - page.length)
-      const rows = await listPosts(pool, {before: from, limit: wanted, bytes: LIST_BYTES})
-      for (const row of rows) {
-        const post = toPost(row)
-        bytes += Buffer.byteLength(JSON.stringify(post)) + 1
-        if (page.length === limit || (bytes > LIST_BYTES && page.length > 0)) return {page, next: from}
-        page.push(post)
-        from = BigInt(row.position)
-      }
-      if (rows.length === 0) return {page, next: null}
-    }
-  }
+  const pages = openPostPages(parts, toPost)
 
   return [
     route({
@@ -58,13 +40,8 @@ export const postRoutes = ({pool, execute, beganAt, config, uploadUrls: {toStore
       query: z.object({limit: count(1, 100).optional().describe('How many a page.'), cursor: cursor.optional()}),
       answer: z.array(PostShape),
       tables: [posts],
-      handle: async ({query}) => {
-        const {page, next} = await readPage(query.cursor ?? null, query.limit ?? config.postsUnpagedMax)
-        return {
-          body: page,
-          headers: linkTo(next === null ? null : `/api/posts?limit=${query.limit ?? 100}&cursor=${next}`),
-        }
-      },
+      handle: ({query: {limit = null, cursor}}) =>
+        cursor === undefined ? pages.first(limit) : pages.after(cursor, limit),
     }),
     route({
       operationId: 'readPost',

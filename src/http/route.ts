@@ -3,6 +3,7 @@ import type {z} from 'zod'
 import type {Person} from '../edge/callers.ts'
 import type {Code} from '../edge/errors.ts'
 import type {ReadTable} from '../projections/readTable.ts'
+import type {WrittenJson} from './writtenJson.ts'
 
 export type Incoming<P, Q, B> = {
   params: P
@@ -23,6 +24,8 @@ export type Incoming<P, Q, B> = {
  */
 export type Answer<A> = {
   body?: A
+  /** The body where it stands written already. */
+  written?: WrittenJson
   redirect?: string
   position?: bigint | null
   headers?: Record<string, string>

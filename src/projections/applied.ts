@@ -1,5 +1,5 @@
 import {setTimeout as pause} from 'node:timers/promises'
-import type {Pool} from 'pg'
+import type {Client, Pool} from 'pg'
 import {reconnecting, within} from '../database/reconnect.ts'
 import {wakeable} from '../log/wakeable.ts'
 import {readGenerations} from './generations.ts'
@@ -7,8 +7,17 @@ import type {ReadTable} from './readTable.ts'
 
 const POLL_MS = 1_000
 
+/** What was last heard is believed for so long: twice as long as it takes to hear again. */
+const FRESH_MS = 2_000
+
 /** `fault`: the event it stopped at and why; `because`: why it is built afresh. */
-type State = {position: bigint | null; live: boolean; fault: string | null; because: string | null}
+type State = {
+  generation: number
+  position: bigint | null
+  live: boolean
+  fault: string | null
+  because: string | null
+}
 
 /** How far each read table is, as this node knows. */
 export type Applied = {
@@ -17,6 +26,8 @@ export type Applied = {
   /** Tables that may not be read: not built yet. */
   building(tables: readonly ReadTable[]): string[]
   states(): ReadonlyMap<string, State>
+  /** What a live table holds at least, and which of its generations is shown; null while the database is not heard. */
+  known(table: ReadTable): {generation: number; position: bigint} | null
   /** Called when a generation was begun, joined, switched to or dropped. Gives what ends it. */
   onChange(listener: () => void): () => void
   /** The runner of this process has committed: no need to wait for the notice. */
@@ -33,6 +44,10 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
   const states = new Map<string, State>()
   const wake = wakeable()
   let stopped = false
+  let heardAt = Number.NEGATIVE_INFINITY
+  const unheard = () => {
+    heardAt = Number.NEGATIVE_INFINITY
+  }
 
   const listeners = new Set<() => void>()
   // What notices said while a read was under way is newer than what the read brings.
@@ -44,13 +59,14 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     try {
       const generations = await readGenerations(pool, tables)
       states.clear()
-      for (const {table, position, state, fault, because} of generations) {
+      for (const {table, generation, position, state, fault, because} of generations) {
         // A view with nothing live shows a table that is being built: it may not be read.
         if (state !== 'live' && (state !== 'building' || states.get(table.view)?.live)) continue
         const newer = noticed.get(table.view)
         const newest = newer !== undefined && newer > (position ?? -1n) ? newer : position
-        states.set(table.view, {position: newest, live: state === 'live', fault, because})
+        states.set(table.view, {generation, position: newest, live: state === 'live', fault, because})
       }
+      heardAt = performance.now()
     } finally {
       reading.delete(noticed)
     }
@@ -66,18 +82,20 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     wake.all()
   }
 
-  const listener = reconnecting(url, 'community read table listener', async (client) => {
+  const prepare = async (client: Client) => {
     client.on('notification', ({payload}) => {
       const {p, v} = JSON.parse(payload || '{}') as {p?: string; v?: string[]}
       if (p !== undefined && v) advanced(v, BigInt(p))
       else {
+        unheard()
         readAfresh().catch(() => {})
         for (const listener of listeners) listener()
       }
     })
     await client.query('LISTEN read')
     for (const listener of listeners) listener()
-  })
+  }
+  const listener = reconnecting(url, 'community read table listener', prepare, unheard)
 
   const watch = async () => {
     while (!stopped) {
@@ -108,6 +126,11 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     },
     building: (wanted) => wanted.filter(({view}) => !states.get(view)?.live).map(({name}) => name),
     states: () => states,
+    known: ({view}) => {
+      const state = states.get(view)
+      if (!state?.live || performance.now() - heardAt > FRESH_MS) return null
+      return {generation: state.generation, position: state.position ?? -1n}
+    },
     onChange: (listener) => {
       listeners.add(listener)
       return () => void listeners.delete(listener)

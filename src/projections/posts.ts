@@ -47,21 +47,27 @@ export type PostRow = {
 const COLUMNS = 'id, author_id, author_name, title, body, attachments, created_at, position'
 
 /**
- * Newest first, at least one where there is one. `before`: the position of the last post of the page before; null begins
- * at the newest. `bytes`: how much text is read before it stops, so that large posts do not fill the memory.
+ * Newest first, at least one where there is one. `before`: the position of the last post of the page before. `after`: posts
+ * that are newer than the one at this position. `bytes`: how much text is read before it stops, so that large posts do not
+ * fill the memory.
  */
 export const listPosts = async (
   pool: Pool,
-  {before, limit, bytes}: {before: bigint | null; limit: number; bytes: number},
+  {
+    before,
+    after,
+    limit,
+    bytes,
+  }: {before?: bigint | undefined; after?: bigint | undefined; limit: number; bytes: number},
 ): Promise<PostRow[]> => {
   const {rows} = await pool.query<PostRow>({
     name: 'list posts',
     text: `SELECT ${COLUMNS} FROM (
              SELECT ${COLUMNS}, size, sum(size) OVER (ORDER BY position DESC) AS total
              FROM ${posts.view}, LATERAL (SELECT octet_length(body) + octet_length(attachments::text) AS size) s
-             WHERE position < $1 ORDER BY position DESC LIMIT $2
+             WHERE position < $1 AND position > $4 ORDER BY position DESC LIMIT $2
            ) p WHERE total - size < $3 ORDER BY position DESC`,
-    values: [before?.toString() ?? '9223372036854775807', limit, bytes],
+    values: [before?.toString() ?? '9223372036854775807', limit, bytes, after?.toString() ?? '-1'],
   })
   return rows
 }

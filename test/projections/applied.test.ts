@@ -40,7 +40,8 @@ describe('openApplied', () => {
   it('knows from the start how far the tables are', async () => {
     expect(await applied.reached(tables, await head(), 0)).toBe(true)
     expect(applied.building(tables)).toEqual([])
-    expect(applied.states().get(rooms.view)).toEqual({position: await head(), live: true, fault: null, because: null})
+    const known = {generation: 1, position: await head(), live: true, fault: null, because: null}
+    expect(applied.states().get(rooms.view)).toEqual(known)
   })
 
   it('waits until the tables hold an event, and no longer than it is let', async () => {
