@@ -77,11 +77,11 @@ export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, c
       answer: Ok,
       errors: ['WRONG_CREDENTIALS', 'RATE_LIMITED'],
       tables,
-      handle: async ({by, body: {password}, req, res, ip, requestId}) => {
+      handle: async ({by, body: {password}, req, res, requestId}) => {
         if (by.isBot) throw new ApiError('NOT_SIGNED_IN')
         const isFresh = Date.now() - (req.session?.signedInAt ?? 0) < FRESH_LOGIN_MS
         if (password !== undefined || !isFresh) {
-          await limits.logins(`ip ${clientNetwork(ip)}`)
+          await limits.logins(`ip ${clientNetwork(req.ip ?? '')}`)
           await limits.logins(`account ${by.identity}`)
           const {state: user} = await execute.load(userStream(by.userId), userFold, {fresh: true})
           const hash = isSomebody(user) ? user.passwordHash : null

@@ -11,7 +11,7 @@ import {isKnown} from './etag.ts'
 import {pathOf, repeatOf} from './idempotencyKey.ts'
 import {readJson} from './jsonBody.ts'
 import {openPositions} from './positions.ts'
-import type {Answer, Incoming, Route} from './route.ts'
+import type {Answer, Route} from './route.ts'
 import {routesOf} from './routes.ts'
 import {STATUS} from './statuses.ts'
 import {contentSecurityPolicy, openWebClient} from './webClient.ts'
@@ -37,7 +37,7 @@ export const openHttp = (parts: Parts): Express => {
   app.use((req, res, next) => {
     const requestId = randomUUID()
     res.locals.requestId = requestId
-    res.set('X-Request-Id', requestId)
+    res.setHeader('X-Request-Id', requestId)
     const began = performance.now()
     res.on('close', () => {
       const ms = performance.now() - began
@@ -49,11 +49,12 @@ export const openHttp = (parts: Parts): Express => {
     })
     next()
   })
-  app.use(crossOrigin(config.corsOrigins))
+  if (config.corsOrigins.length > 0) app.use(crossOrigin(config.corsOrigins))
   app.use((req, _res, next) => {
     // RFC 9112, section 3.2.
     if (req.headers.host === undefined && req.httpVersion === '1.1') next(unreadable('it names no Host'))
-    else next(UNSAFE.includes(req.method) && isForeign(req, config) ? new ApiError('CROSS_SITE') : undefined)
+    else if (UNSAFE.includes(req.method) && isForeign(req, config)) next(new ApiError('CROSS_SITE'))
+    else next()
   })
 
   for (const route of routesOf(parts)) {
@@ -79,6 +80,13 @@ export const openHttp = (parts: Parts): Express => {
   return app
 }
 
+/** As Express' `send` would, without asking again what is known here. Node leaves the body away for a HEAD. */
+const sendJson = (res: Response, bytes: Buffer): void => {
+  res.setHeader('Content-Type', 'application/json; charset=utf-8')
+  res.setHeader('Content-Length', bytes.length)
+  res.end(bytes)
+}
+
 /** The pattern that the request's path fits; the web client's pages and files are one. */
 const routeOf = ({route}: Request): string =>
   route === undefined ? 'none' : typeof route.path === 'string' ? route.path : 'page'
@@ -86,64 +94,61 @@ const routeOf = ({route}: Request): string =>
 const mounted = (route: Route, parts: Parts): RequestHandler => {
   const {keys, limits, refusals} = parts
   const positions = openPositions(parts)
-  const isRead = route.method === 'get' && route.tables.length > 0 && !route.unsafe
+  const isWrite = route.method !== 'get'
+  const callerIn = route.auth === 'person' ? callerOf : route.auth === 'optional' ? anyCallerOf : null
+  const isRead = !isWrite && route.tables.length > 0 && !route.unsafe
   // What anybody may read is the same for everybody, so it can be known already.
   const isRevalidated = isRead && route.auth === 'none'
 
-  const check = (req: Request, res: Response): Omit<Incoming<unknown, unknown, unknown>, 'repeat'> => {
+  // What a request without a query has for one.
+  const noQuery = route.query?.safeParse({})
+
+  const check = (req: Request) => {
     const params = route.params?.safeParse(req.params)
     if (params && !params.success) throw new ApiError('NOT_FOUND')
-    const query = route.query?.safeParse(req.query, inWords)
+    const query = noQuery?.success && !req.url.includes('?') ? noQuery : route.query?.safeParse(req.query, inWords)
     if (query && !query.success) throw invalid(query.error)
     const body = route.body?.safeParse(req.body ?? {}, inWords)
     if (body && !body.success) throw invalid(body.error)
-    return {
-      params: params?.data,
-      query: query?.data,
-      body: body?.data,
-      requestId: res.locals.requestId,
-      ip: req.ip ?? req.socket.remoteAddress ?? '',
-      req,
-      res,
-    }
+    return {params: params?.data, query: query?.data, body: body?.data}
   }
 
   const limitWrites = async (req: Request, by: Person | null): Promise<void> => {
-    if (!UNSAFE.includes(req.method) || by?.isBot) return
+    if (by?.isBot) return
     await limits.writes(by?.userId ?? req.session?.userId ?? `ip ${clientNetwork(req.ip ?? '')}`)
   }
 
   const answer = async (req: Request, res: Response, {body, written, redirect, position, headers}: Answer<unknown>) => {
     if (position !== undefined && position !== null) await positions.afterWrite(req, res, route.tables, position)
-    for (const [name, value] of Object.entries(headers ?? {})) res.set(name, value)
+    for (const name in headers) res.setHeader(name, headers[name]!)
     if (redirect !== undefined) return res.set('Cache-Control', 'no-store').redirect(redirect)
-    if (!res.get('Cache-Control')) res.set('Cache-Control', route.auth === 'none' ? 'no-cache' : 'private, no-cache')
+    if (!res.hasHeader('Cache-Control'))
+      res.setHeader('Cache-Control', route.auth === 'none' ? 'no-cache' : 'private, no-cache')
     if (body === undefined && !written) return res.end()
-    if (!isRevalidated || res.statusCode !== 200) return res.type('json').send(JSON.stringify(body))
+    if (!isRevalidated || res.statusCode !== 200) return sendJson(res, Buffer.from(JSON.stringify(body)))
     const {bytes, etag} = written ?? writeJson(JSON.stringify(body), headers?.Link)
-    res.set('ETag', etag)
-    if (isKnown(req.get('if-none-match'), etag)) return res.status(304).end()
-    return res.type('json').send(bytes)
+    res.setHeader('ETag', etag)
+    if (isKnown(req.headers['if-none-match'], etag)) return res.status(304).end()
+    return sendJson(res, bytes)
   }
 
   return async (req, res) => {
     if (route.unsafe && req.method === 'HEAD') return void res.set('Cache-Control', 'no-store').end()
-    const who = route.auth === 'person' ? callerOf : route.auth === 'optional' ? anyCallerOf : null
-    const by = who && (await who(req, parts))
-    await limitWrites(req, by)
+    const by = callerIn && (await callerIn(req, parts))
+    if (isWrite) await limitWrites(req, by)
     if (route.body) await readJson(req, res)
-    const incoming = check(req, res)
+    const {params, query, body} = check(req)
     const repeat =
-      route.repeatable && by
-        ? repeatOf(req, keys, {userId: by.userId, path: pathOf(route.path, incoming.params)})
-        : null
+      route.repeatable && by ? repeatOf(req, keys, {userId: by.userId, path: pathOf(route.path, params)}) : null
     if (isRead) await positions.beforeRead(req, route.tables, by && parts.shownTo(by.userId))
-    const handled = await route.handle({...incoming, repeat, by: by as Person}).catch(async (error: unknown) => {
-      if (by && UNSAFE.includes(req.method))
-        await refusals.commandFailed(by, route.operationId, error, res.locals.requestId)
+    const requestId: string = res.locals.requestId
+    const incoming = {params, query, body, repeat, requestId, req, res, by: by as Person}
+    try {
+      await answer(req, res, await route.handle(incoming))
+    } catch (error) {
+      if (by && isWrite) await refusals.commandFailed(by, route.operationId, error, requestId)
       throw error
-    })
-    await answer(req, res, handled)
+    }
   }
 }
 

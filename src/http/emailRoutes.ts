@@ -67,8 +67,8 @@ export const emailRoutes = ({
       answer: Message,
       errors: ['EMAIL_TAKEN', 'RATE_LIMITED'],
       tables: [users],
-      handle: async ({body: {email, password, username}, ip, req, requestId}) => {
-        await limits.mails(clientNetwork(ip))
+      handle: async ({body: {email, password, username}, req, requestId}) => {
+        await limits.mails(clientNetwork(req.ip ?? ''))
         const passwordHash = await hashPassword(password, config.bcryptCost)
         const registered = await registerUser(
           {execute, keys, mail},
@@ -133,8 +133,8 @@ export const emailRoutes = ({
       answer: Message,
       errors: ['RATE_LIMITED', 'BEHIND'],
       tables: [users],
-      handle: async ({body: {email}, ip, req, requestId}) => {
-        await limits.mails(clientNetwork(ip))
+      handle: async ({body: {email}, req, requestId}) => {
+        await limits.mails(clientNetwork(req.ip ?? ''))
         await resendVerification(
           {execute, keys, mail, openAttempts, newUsername},
           {email, attempt: req.session.attempt ?? null},
@@ -156,8 +156,8 @@ export const emailRoutes = ({
       answer: Message,
       errors: ['RATE_LIMITED', 'BEHIND'],
       tables: [users],
-      handle: async ({body: {email}, ip, req, requestId}) => {
-        await limits.mails(clientNetwork(ip))
+      handle: async ({body: {email}, req, requestId}) => {
+        await limits.mails(clientNetwork(req.ip ?? ''))
         await requestPasswordReset(
           {execute, keys, resetMail, openAttempts, newUsername},
           {email, attempt: req.session.attempt ?? null},
@@ -182,8 +182,8 @@ export const emailRoutes = ({
       answer: Redirect,
       errors: ['TOKEN_INVALID', 'RATE_LIMITED'],
       tables: [users],
-      handle: async ({body, ip, req, requestId}) => {
-        await limits.logins(`ip ${clientNetwork(ip)}`)
+      handle: async ({body, req, requestId}) => {
+        await limits.logins(`ip ${clientNetwork(req.ip ?? '')}`)
         const token = parseToken(body.token)
         if (!token) throw new ApiError('TOKEN_INVALID')
         const {state: user} = await execute.load(userStream(token.userId), userFold)
@@ -224,9 +224,9 @@ export const emailRoutes = ({
       answer: Redirect,
       errors: ['WRONG_CREDENTIALS', 'NOT_VERIFIED', 'RATE_LIMITED', 'BEHIND'],
       tables: [users],
-      handle: async ({body: {email, password}, ip, req, requestId}) => {
+      handle: async ({body: {email, password}, req, requestId}) => {
         const address = normaliseAddress(email)
-        await limits.logins(`ip ${clientNetwork(ip)}`)
+        await limits.logins(`ip ${clientNetwork(req.ip ?? '')}`)
         if (address !== null) await limits.logins(`account ${keys.identityHash('email', address)}`)
         const attempt = await logIn(
           {

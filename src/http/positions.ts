@@ -39,6 +39,7 @@ export const openPositions = ({
         throw new ApiError('POSITION_UNKNOWN')
       }
       if (applied.building(tables).length > 0) throw new ApiError('UNAVAILABLE', {}, 2)
+      if (fromHeader === null && also === null && req.headers.cookie === undefined) return
       const cookie = parse(cookieOf(req, COOKIE) ?? '')
       const fromCookie = cookie !== null && !(await isPastHead(cookie)) ? cookie : null
       const positions = [fromHeader, fromCookie, also].filter((position) => position !== null)

@@ -12,8 +12,6 @@ export type Incoming<P, Q, B> = {
   /** What an Idempotency-Key makes of the request: the same for each repeat, null without one. */
   repeat: string | null
   requestId: string
-  /** For logs and limits: the client's address as `TRUST_PROXY` lets it be known. */
-  ip: string
   req: Request
   res: Response
 }

@@ -13,21 +13,21 @@ import type {Route} from './route.ts'
 import {searchRoutes} from './searchRoutes.ts'
 import {uploadRoutes} from './uploadRoutes.ts'
 
-/** Every route there is: what is mounted is what is documented. */
+/** Every route there is: what is mounted is what is documented. What is asked for most is found first. */
 export const routesOf = (parts: Parts): Route[] => {
   const routes: Route[] = [
-    ...documentationRoutes(parts, () => routes),
-    ...healthRoutes(parts),
-    ...metricsRoutes(parts),
     ...meRoutes(parts),
-    ...accountRoutes(parts),
-    ...emailRoutes(parts),
-    ...oauthRoutes(parts),
     ...postRoutes(parts),
-    ...uploadRoutes(parts),
     ...roomRoutes(parts),
     ...messageRoutes(parts),
     ...searchRoutes(parts),
+    ...uploadRoutes(parts),
+    ...accountRoutes(parts),
+    ...emailRoutes(parts),
+    ...oauthRoutes(parts),
+    ...healthRoutes(parts),
+    ...metricsRoutes(parts),
+    ...documentationRoutes(parts, () => routes),
   ]
   return routes
 }
