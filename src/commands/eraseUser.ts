@@ -19,6 +19,8 @@ export type Erasure = {
   deleteUploads(userId: UserId): Promise<void>
   /** Removes mails to the person that wait to be sent. */
   deleteMails(userId: UserId): Promise<void>
+  /** Drops the tables of earlier times that an auditor made: they may hold the person. */
+  dropReplays(): Promise<void>
 }
 
 /** Erases a person, or a registration attempt. It can't be undone, and what a crash leaves undone the next run does. */
@@ -60,7 +62,7 @@ export const eraseAttempt = async (
  * reads what came after the event finds none, on any node and whatever crashed. Gives the newest position of it.
  */
 export const finishErasure = async (erasure: Erasure, userId: UserId, context: CommandContext): Promise<bigint> => {
-  const {execute, personKeys, roomsOf, attemptsBeside, endSessions, deleteUploads, deleteMails} = erasure
+  const {execute, personKeys, roomsOf, attemptsBeside, endSessions, deleteUploads, deleteMails, dropReplays} = erasure
   await personKeys.destroy(userId)
   const erased = await execute.execute(userStream(userId), userFold, context, decideErase)
   if (isRefusal(erased) || erased.state.kind !== 'erased') throw new Error(`${userId} is not there to be erased`)
@@ -89,6 +91,7 @@ export const finishErasure = async (erasure: Erasure, userId: UserId, context: C
   await execute.execute(identityStream(identity), identityFold, because, (state) =>
     decideRelease(state, identity, userId),
   )
+  await dropReplays()
   await personKeys.markErased(userId)
   return erased.position!
 }

@@ -37,6 +37,9 @@ export const eventType = <T extends string, S extends z.ZodObject>(
 /** An event of the given type as the domain sees it: decrypted, of the newest version. */
 export type EventOf<E> = E extends EventType<infer T, infer S> ? {type: T; data: z.infer<S>} : never
 
+/** Fields that nobody needs to read to know what happened, though they could be opened: of passwords and mailed links. */
+export const SECRETS: ReadonlySet<string> = new Set(['passwordHash', 'tokenHash'])
+
 /** What a person's words read as when their key is destroyed. */
 export const ERASED = '[erased]'
 

@@ -1,4 +1,5 @@
 import {catalogue} from '../domain/catalogue.ts'
+import {SECRETS} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
 import type {Person} from '../edge/callers.ts'
 import {type Codec, isFaulty} from '../log/codec.ts'
@@ -39,8 +40,6 @@ export const exportPerson = async function* (
   yield '\n]}\n'
 }
 
-const SECRET = new Set(['passwordHash', 'tokenHash'])
-
 /** Up to there the identity was another person's. */
 const lastReleased = async (log: EventLog, identity: IdentityHash): Promise<bigint> => {
   let last = 0n
@@ -61,5 +60,5 @@ const visibleTo = (userId: string, type: string, data: object): object => {
   for (const [subject, fields] of Object.entries(catalogue.get(type)!.personal)) {
     if (values[subject] !== userId) for (const field of fields) others.add(field)
   }
-  return Object.fromEntries(Object.entries(values).filter(([field]) => !SECRET.has(field) && !others.has(field)))
+  return Object.fromEntries(Object.entries(values).filter(([field]) => !SECRETS.has(field) && !others.has(field)))
 }

@@ -12,6 +12,7 @@ import type {Feed} from '../feed.ts'
 import type {Foundation} from '../foundation.ts'
 import {isFaulty} from '../log/codec.ts'
 import {listUnfinishedErasures} from '../projections/erasures.ts'
+import {dropReplays} from '../projections/replays.ts'
 import {listRoomIdsOf, roomInvitations} from '../projections/roomInvitations.ts'
 import {roomMembers} from '../projections/roomMembers.ts'
 import {listAttemptsBeside, listDeadAttempts, users} from '../projections/users.ts'
@@ -56,6 +57,7 @@ export const openErasure = ({
       if (event && !isFaulty(event) && event.type === 'FileUploaded') await uploads?.remove(event.data.key)
     }
   },
+  dropReplays: () => dropReplays(pool),
   deleteMails: async (userId) => {
     await pool.query('DELETE FROM state.mails WHERE stream = $1', [userStream(userId)])
     if (mailDir === null) return

@@ -2,7 +2,7 @@ import type {Client} from 'pg'
 import {addressOf, isFaulty} from '../log/codec.ts'
 import type {TailEvent} from '../log/tail.ts'
 import {type Generation, targetOf} from './generations.ts'
-import {eraseStatements, foldRows, type Statement} from './readTable.ts'
+import {eraseStatements, foldRows, type ReadTable, type Statement} from './readTable.ts'
 
 /** Events that are folded in memory and written at once. */
 const BATCH_EVENTS = 5_000
@@ -59,19 +59,25 @@ const applySingly = async (feeding: Feeding, generation: Generation, events: Tai
   }
 }
 
-const fold = (generation: Generation, events: TailEvent[]): {statements: Statement[]; fault: string | null} => {
-  const {table} = generation
+const fold = (generation: Generation, events: TailEvent[]) =>
+  foldEvents({...generation, target: targetOf(generation)}, events)
+
+/** What these events, one of {@link runsOf}, do to the rows of `target`; or which one the table can't take. */
+export const foldEvents = (
+  {table, target, position}: {table: ReadTable; target: string; position: bigint | null},
+  events: TailEvent[],
+): {statements: Statement[]; fault: string | null} => {
   const [first] = events
   if (events.length === 1 && first && isErasure(first)) {
     const rows = foldRows(table)
     table.handlers.UserErased?.(first, rows)
-    const erased = eraseStatements(table, targetOf(generation), first.data.userId)
-    return {statements: [...erased, ...rows.statements(targetOf(generation))], fault: null}
+    const erased = eraseStatements(table, target, first.data.userId)
+    return {statements: [...erased, ...rows.statements(target)], fault: null}
   }
   const rows = foldRows(table)
   for (const event of events) {
     const handler = table.handlers[event.type]
-    if (!handler || (generation.position !== null && event.position <= generation.position)) continue
+    if (!handler || (position !== null && event.position <= position)) continue
     if (isFaulty(event)) return {statements: [], fault: `${addressOf(event)}: ${event.fault}`}
     try {
       handler(event, rows)
@@ -79,7 +85,7 @@ const fold = (generation: Generation, events: TailEvent[]): {statements: Stateme
       return {statements: [], fault: `${addressOf(event)}: ${String(error)}`}
     }
   }
-  return {statements: rows.statements(targetOf(generation)), fault: null}
+  return {statements: rows.statements(target), fault: null}
 }
 
 const commit = async (
@@ -117,7 +123,7 @@ const isErasure = (event: TailEvent): event is Extract<TailEvent, {type: 'UserEr
   event.type === 'UserErased' && !isFaulty(event)
 
 /** Runs of events that are folded together. An erasure is one by itself: it changes rows by what they hold, not by key. */
-const runsOf = (page: TailEvent[]): TailEvent[][] => {
+export const runsOf = (page: TailEvent[]): TailEvent[][] => {
   const runs: TailEvent[][] = []
   let run: TailEvent[] = []
   const end = () => {

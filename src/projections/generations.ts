@@ -1,4 +1,4 @@
-import type {Client, Pool, PoolClient} from 'pg'
+import type {Client, ClientBase, Pool, PoolClient} from 'pg'
 import type {EventLog} from '../log/eventLog.ts'
 import type {ReadTable} from './readTable.ts'
 
@@ -162,6 +162,13 @@ const setState = async (
   ])
 }
 
+/** With unique indexes only: {@link indexesOf} says what the others are. */
+export const makeTable = async (client: ClientBase, table: ReadTable, target: string): Promise<void> => {
+  const columns = Object.entries(table.columns).map(([name, type]) => `${name} ${type}`)
+  await client.query(`CREATE TABLE ${target} (${columns.join(', ')}, PRIMARY KEY (${table.key.join(', ')}))`)
+  for (const statement of indexesOf(table, target, true)) await client.query(statement)
+}
+
 type Of = {logIdentity: string; adapter: string}
 
 const create = async (client: PoolClient, table: ReadTable, of: Of, because?: string): Promise<number> => {
@@ -181,13 +188,11 @@ const make = async (client: PoolClient, table: ReadTable, {logIdentity, adapter}
   )
   const generation = rows[0]!.next
   const target = targetOf({table, generation})
-  const columns = Object.entries(table.columns).map(([name, type]) => `${name} ${type}`)
-  await client.query(`CREATE TABLE ${target} (${columns.join(', ')}, PRIMARY KEY (${table.key.join(', ')}))`)
+  await makeTable(client, table, target)
   // What can't be made is known at once.
   await client.query('SAVEPOINT tried')
-  for (const statement of indexStatements(table, target, false)) await client.query(statement)
+  for (const statement of indexesOf(table, target, false)) await client.query(statement)
   await client.query('ROLLBACK TO tried')
-  for (const statement of indexStatements(table, target, true)) await client.query(statement)
   await client.query(
     `INSERT INTO read.generations (view, generation, state, log_identity, adapter, because)
      VALUES ($1, $2, 'building', $3, $4, $5)`,
@@ -196,7 +201,7 @@ const make = async (client: PoolClient, table: ReadTable, {logIdentity, adapter}
   return generation
 }
 
-const indexStatements = (table: ReadTable, target: string, unique: boolean): string[] =>
+export const indexesOf = (table: ReadTable, target: string, unique: boolean): string[] =>
   table.indexes.flatMap((index, number) => {
     if (index.startsWith('UNIQUE ') !== unique) return []
     const of = `INDEX IF NOT EXISTS ${target.slice(target.indexOf('.') + 1)}_${number + 1} ON ${target}`
@@ -209,7 +214,7 @@ const indexStatements = (table: ReadTable, target: string, unique: boolean): str
  */
 export const addIndexes = async (client: Client, generation: Generation): Promise<void> => {
   const target = targetOf(generation)
-  const statements = [...indexStatements(generation.table, target, false), `ANALYZE ${target}`]
+  const statements = [...indexesOf(generation.table, target, false), `ANALYZE ${target}`]
   await client.query(['SET LOCAL statement_timeout = 0', ...statements].join(';\n'))
 }
 

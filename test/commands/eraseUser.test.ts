@@ -19,6 +19,7 @@ const STEPS = [
   'deleteUploads',
   'deleteMails',
   'append to identity',
+  'dropReplays',
   'markErased',
 ] as const
 type Step = (typeof STEPS)[number]
@@ -77,6 +78,7 @@ describe('eraseUser', () => {
         endSessions: () => step('endSessions'),
         deleteUploads: () => step('deleteUploads'),
         deleteMails: () => step('deleteMails'),
+        dropReplays: () => step('dropReplays'),
       }
       return {erasure, done}
     }

@@ -26,11 +26,11 @@ describe('what an operator changes', () => {
     expect(events.map(({type, data}) => ({type, data}))).toEqual([
       {
         type: 'ProjectionRebuilt',
-        data: {projection: 'users', version: expect.any(Number), generation: 2, rows: 1, differing: 0},
+        data: {projection: 'posts', version: expect.any(Number), generation: 2, rows: 1, differing: 0},
       },
       {
         type: 'ProjectionRebuilt',
-        data: {projection: 'posts', version: expect.any(Number), generation: 2, rows: 1, differing: 0},
+        data: {projection: 'users', version: expect.any(Number), generation: 2, rows: 1, differing: 0},
       },
       {type: 'ProjectionRolledBack', data: {projection: 'posts', version: expect.any(Number), generation: 1}},
       {type: 'ErasureOrdered', data: {userId: ann.id}},
