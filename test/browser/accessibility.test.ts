@@ -9,10 +9,14 @@ import {useSite} from './site.ts'
 
 const axe = readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
+/** What another theme can break. */
+const COLOURS = ['color-contrast', 'link-in-text-block']
+
 /** The rules that the page breaks, and where. */
-const violations = async (page: Page): Promise<string[]> => {
+const violations = async (page: Page, only?: readonly string[]): Promise<string[]> => {
   if (!(await page.evaluate('"axe" in window'))) await page.evaluate(await axe)
-  const run = `axe.run({resultTypes: ['violations']}).then(({violations}) => violations.map(({id, nodes}) => id + ': ' + nodes.map(({target, failureSummary}) => target + ' ' + failureSummary).join('; ')))`
+  const options = {resultTypes: ['violations'], ...(only ? {runOnly: only} : {})}
+  const run = `axe.run(${JSON.stringify(options)}).then(({violations}) => violations.map(({id, nodes}) => id + ': ' + nodes.map(({target, failureSummary}) => target + ' ' + failureSummary).join('; ')))`
   return page.evaluate(run) as Promise<string[]>
 }
 
@@ -32,6 +36,19 @@ describe.skipIf(noChromium)(`who can use the client${noChromium ? `. ${noChromiu
         },
       ],
       [nobody, '/', (page) => page.getByRole('button', {name: 'Create an account'}).click()],
+      [
+        nobody,
+        '/',
+        async (page) => {
+          await page.getByRole('button', {name: 'Create an account'}).click()
+          await page.getByLabel('Email address').fill(`${crypto.randomUUID()}@example.com`)
+          await page.getByLabel('Password').fill('secret one')
+          await page.getByRole('button', {name: 'Create account'}).click()
+          await page.getByText('Check your email').waitFor()
+        },
+      ],
+      [nobody, '/', (page) => page.getByRole('button', {name: 'Forgot your password?'}).click()],
+      [nobody, '/?reset=abc&login=failed&reason=expired', (page) => page.getByText('older than 24 hours').waitFor()],
       [nobody, '/api-docs.html'],
       [nobody, '/posts/'],
       [nobody, '/rooms/'],
@@ -39,11 +56,48 @@ describe.skipIf(noChromium)(`who can use the client${noChromium ? `. ${noChromiu
       [ann, '/', (page) => page.getByRole('button', {name: /your account/}).click()],
       [
         ann,
+        '/',
+        async (page) => {
+          await page.getByRole('button', {name: /your account/}).click()
+          await page.getByRole('button', {name: 'Erase my account…'}).click()
+        },
+      ],
+      [
+        ann,
+        '/',
+        async (page) => {
+          await page.getByRole('button', {name: 'Search'}).click()
+          await page.getByRole('searchbox').fill('the')
+          await page.getByRole('link', {name: /walk early/}).waitFor()
+        },
+      ],
+      [
+        ann,
         '/posts/',
         async (page) => {
           await page.getByRole('button', {name: 'Write a post'}).click()
           await page.getByRole('button', {name: 'Publish'}).click()
           await page.getByText('Give your post a title.').waitFor()
+        },
+      ],
+      [
+        ann,
+        '/posts/',
+        async (page) => {
+          await page.getByRole('button', {name: 'Write a post'}).click()
+          await page.getByLabel('Title').fill('Half a thought')
+          await page.setInputFiles('input[type=file]', [
+            {name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('hello')},
+          ])
+          await page.getByRole('alert').waitFor()
+        },
+      ],
+      [
+        ann,
+        '/posts/',
+        async (page) => {
+          await page.getByRole('button', {name: 'Discard'}).click()
+          await page.getByRole('button', {name: 'Keep writing'}).waitFor()
         },
       ],
       [ann, `/posts/${newest}`],
@@ -56,6 +110,8 @@ describe.skipIf(noChromium)(`who can use the client${noChromium ? `. ${noChromiu
         async (page) => {
           const members = page.getByRole('button', {name: /members/})
           if (await members.isVisible()) await members.click()
+          await page.getByRole('button', {name: 'Leave room'}).click()
+          await page.getByRole('button', {name: 'Stay'}).waitFor()
         },
       ],
       [bob, `/rooms/${repair}`],
@@ -71,9 +127,9 @@ describe.skipIf(noChromium)(`who can use the client${noChromium ? `. ${noChromiu
           await page.goto(path)
           await untilLoaded(page)
           await act?.(page)
-          for (const colorScheme of ['light', 'dark'] as const) {
+          for (const [colorScheme, only] of [['light'], ['dark', COLOURS]] as const) {
             await page.emulateMedia({colorScheme})
-            for (const violation of await violations(page))
+            for (const violation of await violations(page, only))
               found.push(`${path} ${viewport.width} ${colorScheme} ${violation}`)
           }
           const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth')

@@ -40,7 +40,7 @@ describe.skipIf(noChromium)(`an account in the browser${noChromium ? `. ${noChro
     await page.getByText('You are signed in as New Person.').waitFor()
     expect(new URL(page.url()).search).toBe('')
     await page.goto(link)
-    await page.getByText('This link was used already').waitFor()
+    await page.getByText('This link was used already. You are signed in as New Person.').waitFor()
     expect(errors).toEqual([])
   })
 
@@ -67,8 +67,35 @@ describe.skipIf(noChromium)(`an account in the browser${noChromium ? `. ${noChro
     await page.goto('/')
     await page.getByRole('button', {name: 'Continue with Discord'}).click()
     await page.getByText('Signing in with Discord is not set up on this server.').waitFor()
-    await page.goto('/?login=failed&reason=expired')
-    await page.getByText('This link is older than 24 hours.').waitFor()
+  })
+
+  it('is told why a link or another site did not sign it in, for every reason that there is', async () => {
+    const {page} = await site.open()
+    for (const [query, words] of [
+      ['failed&reason=used', 'This link was used already.'],
+      ['failed&reason=expired', 'This link is older than 24 hours.'],
+      ['failed&reason=invalid', 'This link is not complete'],
+      ['failed&reason=denied', 'permission was not given'],
+      ['failed&reason=state', 'begun in another window'],
+      ['failed&reason=provider', 'The other site did not answer as it should.'],
+      ['failed&reason=else', 'Signing in did not work.'],
+      ['ok', 'this browser did not keep it'],
+    ] as const) {
+      await page.goto(`/?login=${query}`)
+      await page.getByText(words).waitFor()
+      expect(new URL(page.url()).search).toBe('')
+    }
+  })
+
+  it('can be used where the browser keeps nothing', async () => {
+    const {page, errors} = await site.open(await site.person('Ann'))
+    await page.addInitScript(`for (const name of ['localStorage', 'sessionStorage'])
+      Object.defineProperty(window, name, {get() { throw new DOMException('Access is denied', 'SecurityError') }})`)
+    await page.goto('/?login=ok')
+    await page.getByText('You are signed in as Ann.').waitFor()
+    await page.goto('/posts/')
+    await page.getByRole('button', {name: 'Write a post'}).waitFor()
+    expect(errors).toEqual([])
   })
 
   it('is taken to the room it was sent to once it is signed in', async () => {

@@ -2,6 +2,7 @@ import {randomBytes} from 'node:crypto'
 import {mkdtemp, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
+import type {Page} from 'playwright-core'
 import sharp from 'sharp'
 import {describe, expect, it} from 'vitest'
 import {noChromium} from './chromium.ts'
@@ -11,6 +12,11 @@ const picture = (colour: string) =>
   sharp({create: {width: 64, height: 48, channels: 3, background: colour}})
     .png()
     .toBuffer()
+
+const titles = async (page: Page, begin: string): Promise<(string | null)[]> =>
+  (await page.getByRole('article').evaluateAll((posts) => posts.map((post) => post.ariaLabel))).filter((title) =>
+    title?.startsWith(begin),
+  )
 
 describe.skipIf(noChromium)(`posts in the browser${noChromium ? `. ${noChromium}` : ''}`, () => {
   const site = useSite()
@@ -102,6 +108,20 @@ describe.skipIf(noChromium)(`posts in the browser${noChromium ? `. ${noChromium}
     await page.getByRole('button', {name: '2 new posts · Show'}).click()
     expect(await page.getByRole('article').first().getAttribute('aria-label')).toBe('Missed')
     expect(await page.getByRole('article', {name: 'Live'}).count()).toBe(1)
+    expect(await page.getByRole('link', {name: 'Missed'}).evaluate((link) => link.matches(':focus'))).toBe(true)
+
+    // More than a page of them: none may be left out between what is new and what was there.
+    await context.setOffline(true)
+    await page.getByText('No connection').waitFor()
+    for (let at = 0; at < 22; at++) await bob.post('/api/posts', {title: `Much ${at}`})
+    await context.setOffline(false)
+    await page.getByRole('button', {name: 'Many new posts · Show'}).click()
+    await page.getByRole('article', {name: 'Much 21'}).waitFor()
+    while ((await page.getByRole('article', {name: 'Old', exact: true}).count()) === 0) {
+      await page.mouse.wheel(0, 2_000)
+      await page.waitForTimeout(50)
+    }
+    expect(await titles(page, 'Much')).toEqual(Array.from({length: 22}, (_, at) => `Much ${21 - at}`))
   })
 
   it('go on page by page, without a gap and without a double', async () => {
@@ -114,9 +134,13 @@ describe.skipIf(noChromium)(`posts in the browser${noChromium ? `. ${noChromium}
       await page.mouse.wheel(0, 2_000)
       await page.waitForTimeout(50)
     }
-    const titles = (await page.getByRole('article').evaluateAll((posts) => posts.map((post) => post.ariaLabel))).filter(
-      (title) => title?.startsWith('Page post'),
-    )
-    expect(titles).toEqual(Array.from({length: 45}, (_, at) => `Page post ${44 - at}`))
+    expect(await titles(page, 'Page post')).toEqual(Array.from({length: 45}, (_, at) => `Page post ${44 - at}`))
+    // Who looks at one and comes back is where they were.
+    const last = page.getByRole('link', {name: 'Page post 0', exact: true})
+    await last.click()
+    await page.getByRole('heading', {name: 'Page post 0', level: 1}).waitFor()
+    await page.goBack()
+    await last.waitFor()
+    await expect.poll(() => page.evaluate('scrollY')).toBeGreaterThan(1_000)
   })
 })

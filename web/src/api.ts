@@ -3,6 +3,7 @@ export type Issue = {path: string; message: string}
 const UNREACHABLE = 'The server can not be reached. Check your connection, then try again.'
 const STRANGE = 'The server gave an answer that makes no sense here. Please try again.'
 const MAX_WAIT_S = 3
+const ANSWER_MS = 30_000
 
 /** Why something did not work, in words for a person. `code` is the server's, or OFFLINE where there was no answer. */
 export class Failure extends Error {
@@ -62,7 +63,7 @@ export const ask = async <T>(
       credentials: 'include',
       headers: {...(body === undefined ? {} : {'content-type': 'application/json'}), ...headers},
       ...(body === undefined ? {} : {body: JSON.stringify(body)}),
-      ...(signal ? {signal} : {}),
+      signal: signal ?? AbortSignal.timeout(ANSWER_MS),
     }).catch(() => {
       throw offline()
     })
@@ -78,6 +79,10 @@ export const ask = async <T>(
     await new Promise((resolve) => setTimeout(resolve, (retryAfter ?? 1) * 1000))
   }
 }
+
+/** Sent along with what must not happen twice when it is sent again. */
+export const newKey = (): string =>
+  Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join('-')
 
 /** The page after this one, of a Link header (RFC 8288). */
 export const nextPage = (headers: Headers): string | null =>

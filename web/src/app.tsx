@@ -9,9 +9,11 @@ import {PostPage} from './posts/postPage.tsx'
 import {PostsPage} from './posts/postsPage.tsx'
 import {RoomsPage} from './rooms/roomsPage.tsx'
 import {dropQuery, Link, navigate, usePlace} from './router.tsx'
+import {SearchDialog} from './search/searchDialog.tsx'
 import {loadSession, session} from './session.ts'
+import {takePlace} from './storage.ts'
 import {useStore} from './store.ts'
-import {Avatar, FailureNote, Icon} from './ui/parts.tsx'
+import {Avatar, FailureNote, Icon, pageTitle} from './ui/parts.tsx'
 
 const pageOf = (path: string): ReactNode => {
   const [first = '', second, ...rest] = path
@@ -33,14 +35,16 @@ const decoded = (part: string): string => {
   }
 }
 
-const FAILED: Record<string, string> = {
-  used: 'This link was used already. Sign in with your password, or ask for a new link below.',
-  expired: 'This link is older than 24 hours. Sign in with your password to get a new one.',
-  invalid: 'This link is not complete, or not one of ours. Open it from the mail again, or copy all of it.',
-  denied: 'You were not signed in, because permission was not given. Try again, or sign in another way.',
-}
+const FAILED = new Map([
+  ['used', 'This link was used already. Sign in with your password.'],
+  ['expired', 'This link is older than 24 hours. Sign in with your password to get a new one.'],
+  ['invalid', 'This link is not complete, or not one of ours. Open it from the mail again, or copy all of it.'],
+  ['denied', 'You were not signed in, because permission was not given. Try again, or sign in another way.'],
+  ['state', 'This sign-in was begun in another window, or too long ago. Please try again.'],
+  ['provider', 'The other site did not answer as it should. Try again in a moment, or sign in by email.'],
+])
 const FAILED_OTHERWISE = 'Signing in did not work. Please try again, or sign in another way.'
-const RETURN_TO = 'return-to'
+const NOT_KEPT = 'Signing in worked, but this browser did not keep it. Allow cookies for this site, then sign in again.'
 
 /** What a sign-in by link or by another site brought back, said in words and taken out of the address. */
 const useLoginAnswer = (search: string) => {
@@ -48,20 +52,28 @@ const useLoginAnswer = (search: string) => {
   const query = new URLSearchParams(search)
   const login = query.get('login')
   const reason = query.get('reason')
+  const {status} = now
   const name = now.status === 'in' ? now.user.username : null
   useEffect(() => {
+    if (status === 'unknown') return
     if (login === 'failed') {
-      notify('bad', FAILED[reason ?? ''] ?? FAILED_OTHERWISE)
+      // The second click on a link that worked.
+      if (reason === 'used' && name !== null)
+        notify('plain', `This link was used already. You are signed in as ${name}.`)
+      else notify('bad', FAILED.get(reason ?? '') ?? FAILED_OTHERWISE)
       dropQuery('login', 'reason')
+    }
+    if (login === 'ok' && status === 'out') {
+      notify('bad', NOT_KEPT)
+      dropQuery('login')
     }
     if (login === 'ok' && name !== null) {
       notify('good', `You are signed in as ${name}.`)
       dropQuery('login')
-      const returnTo = sessionStorage.getItem(RETURN_TO)
-      sessionStorage.removeItem(RETURN_TO)
+      const returnTo = takePlace()
       if (returnTo) navigate(returnTo, {replace: true})
     }
-  }, [login, reason, name])
+  }, [login, reason, status, name])
 }
 
 const NAV = [
@@ -74,6 +86,17 @@ const Header = ({path}: {path: string}) => {
   const now = useStore(session)
   const {rooms} = useStore(myRooms)
   const [account, setAccount] = useState(false)
+  const [searching, setSearching] = useState(false)
+  useEffect(() => {
+    const shortcut = (event: KeyboardEvent) => {
+      if (event.key.toLowerCase() !== 'k' || !(event.ctrlKey || event.metaKey) || document.querySelector('dialog'))
+        return
+      event.preventDefault()
+      setSearching(true)
+    }
+    window.addEventListener('keydown', shortcut)
+    return () => window.removeEventListener('keydown', shortcut)
+  }, [])
   const waiting = rooms.filter((room) => unread(room) > 0).length
   return (
     <header className="top">
@@ -103,6 +126,9 @@ const Header = ({path}: {path: string}) => {
             ))}
           </ul>
         </nav>
+        <button type="button" className="icon-button top-search" aria-label="Search" onClick={() => setSearching(true)}>
+          <Icon name="search" />
+        </button>
         <div className="top-account">
           {now.status === 'in' && (
             <button type="button" className="account-button" onClick={() => setAccount(true)}>
@@ -120,6 +146,7 @@ const Header = ({path}: {path: string}) => {
           )}
         </div>
       </div>
+      {searching && <SearchDialog onClose={() => setSearching(false)} />}
       {account && now.status === 'in' && <AccountDialog user={now.user} onClose={() => setAccount(false)} />}
     </header>
   )
@@ -196,20 +223,19 @@ export const App = () => {
         )}
       </main>
       <Spoken />
-      <UnreadTitle />
+      <WindowTitle />
     </div>
   )
 }
 
 /** Rooms with news are counted in the title, for those who look at another tab. */
-const UnreadTitle = () => {
+const WindowTitle = () => {
   const {rooms} = useStore(myRooms)
-  const {path} = usePlace()
+  const title = useStore(pageTitle)
   const count = rooms.filter((room) => unread(room) > 0).length
-  // biome-ignore lint/correctness/useExhaustiveDependencies: each page sets its own title, to which the count is added anew
   useEffect(() => {
-    const plain = document.title.replace(/^\(\d+\) /, '')
-    document.title = count > 0 ? `(${count}) ${plain}` : plain
-  }, [count, path])
+    const whole = title === 'Community' ? title : `${title} · Community`
+    document.title = count > 0 ? `(${count}) ${whole}` : whole
+  }, [count, title])
   return null
 }

@@ -44,6 +44,11 @@ export type Invitation = {
   invitedAt: string
 }
 
+export type SearchResult = {kind: 'post'; post: Post} | {kind: 'message'; roomName: string; message: Message}
+
+/** What stands where somebody erased what was there. */
+export const ERASED = '[erased]'
+
 /** Code points; what the server refuses beyond. */
 export const LIMITS = {title: 200, body: 40_000, attachments: 10, username: 50, roomName: 100, message: 4_000}
 export const PASSWORD = {minCharacters: 6, maxBytes: 72}

@@ -11,4 +11,10 @@ import './styles/chat.css'
 startRooms()
 startLive()
 void loadSession()
-createRoot(document.getElementById('root')!).render(<App />)
+const root = document.getElementById('root')!
+// A fault of ours must not leave an empty page.
+const onUncaughtError = (error: unknown) => {
+  reportError(error)
+  root.textContent = 'Something went wrong on this page. Reload it, and you are back; what you wrote is kept.'
+}
+createRoot(root, {onUncaughtError}).render(<App />)

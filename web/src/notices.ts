@@ -4,12 +4,14 @@ export type Notice = {id: number; tone: 'good' | 'bad' | 'plain'; text: string; 
 
 /** What happened beside what one is doing; the newest few. */
 export const notices = createStore<Notice[]>([])
+/** What went well need not be dismissed. */
+const GOOD_MS = 10_000
 let last = 0
 
 export const notify = (tone: Notice['tone'], text: string, link: {to: string; toText: string} | object = {}): void => {
-  notices.update((now) =>
-    [...now.filter((notice) => notice.text !== text), {id: ++last, tone, text, ...link}].slice(-3),
-  )
+  const id = ++last
+  notices.update((now) => [...now.filter((notice) => notice.text !== text), {id, tone, text, ...link}].slice(-3))
+  if (tone === 'good') setTimeout(() => dismiss(id), GOOD_MS)
 }
 
 export const dismiss = (id: number): void => notices.update((now) => now.filter((notice) => notice.id !== id))

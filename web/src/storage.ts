@@ -14,6 +14,24 @@ export const writeStored = (key: string, value: unknown): void => {
   } catch {}
 }
 
+const RETURN_TO = 'return-to'
+/** Where somebody was who leaves to sign in at another site. */
+export const keepPlace = (path: string): void => {
+  try {
+    sessionStorage.setItem(RETURN_TO, path)
+  } catch {}
+}
+
+export const takePlace = (): string | null => {
+  try {
+    const path = sessionStorage.getItem(RETURN_TO)
+    sessionStorage.removeItem(RETURN_TO)
+    return path
+  } catch {
+    return null
+  }
+}
+
 /** On a shared machine the next person must not find what this one wrote. */
 export const forgetStored = (): void => {
   try {

@@ -3,6 +3,7 @@ import {ask, type Failure, toFailure} from '../api.ts'
 import {LIMITS, length, PASSWORD} from '../contract.ts'
 import {dropQuery, navigate} from '../router.tsx'
 import {loadSession, ownPath} from '../session.ts'
+import {keepPlace} from '../storage.ts'
 import {Button, Field, Note} from '../ui/parts.tsx'
 
 type Step =
@@ -183,7 +184,7 @@ const OtherSites = () => {
     try {
       const answer = await fetch(path, {redirect: 'manual', credentials: 'include'})
       if (answer.type === 'opaqueredirect') {
-        sessionStorage.setItem('return-to', window.location.pathname === '/' ? '' : window.location.pathname)
+        keepPlace(window.location.pathname === '/' ? '' : window.location.pathname)
         return window.location.assign(path)
       }
       setFailure(`Signing in with ${name} is not set up on this server. Use your email address.`)

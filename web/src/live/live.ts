@@ -17,7 +17,7 @@ type Events = {
   presence: (presence: {userId: string; online: boolean}) => void
 }
 
-/** `lost`: it was there, and is being looked for. */
+/** `lost`: it is not there, and is being looked for. */
 export type LiveStatus = 'off' | 'connecting' | 'on' | 'lost'
 export const liveStatus = createStore<LiveStatus>('off')
 
@@ -46,7 +46,7 @@ export const onConnected = (listener: () => void): (() => void) => {
   })
 }
 
-const lost = () => liveStatus.set(liveStatus.get() === 'connecting' ? 'connecting' : 'lost')
+const lost = () => liveStatus.set('lost')
 
 /** Where the server itself closed or refused the connection, Socket.IO leaves it to us to come back. */
 const comeBack = () => {
@@ -104,7 +104,11 @@ export const startLive = (): void => {
   session.subscribe(follow)
   follow()
   // The browser knows sooner than the connection's own heartbeat.
-  window.addEventListener('offline', () => socket?.io.engine?.close())
+  window.addEventListener('offline', () => {
+    if (!socket) return
+    lost()
+    if (socket.connected) socket.io.engine.close()
+  })
   window.addEventListener('online', () => socket?.connect())
 }
 

@@ -1,4 +1,4 @@
-import {ask, type Failure, nextPage, toFailure} from '../api.ts'
+import {ask, type Failure, newKey, toFailure} from '../api.ts'
 import type {Member, Message, Room, User} from '../contract.ts'
 import {readStored, writeStored} from '../storage.ts'
 import {createStore, type Store} from '../store.ts'
@@ -27,7 +27,6 @@ export type Feed = {
   failure: Failure | null
   room: Room | null
   members: Member[]
-  moreMembers: string | null
   /** A part of the room without gaps, oldest first: never more than MAX_WINDOW. */
   messages: Message[]
   /** The newest seq of the room; below it nothing is missing. */
@@ -43,7 +42,6 @@ const EMPTY: Feed = {
   failure: null,
   room: null,
   members: [],
-  moreMembers: null,
   messages: [],
   head: -1,
   newFrom: null,
@@ -69,15 +67,15 @@ export type RoomFeed = {
   /** Whether the person sees the end of the room now: what arrives meanwhile is read. */
   watching(is: boolean): void
   reload(): Promise<void>
-  loadMembers(): Promise<void>
   close(): void
 }
 
 /**
  * One room, live. It holds a window on the room's messages; older and newer ones are fetched as the window moves. `head`
  * is what the room is known up to: each connection joins with `since: head`, so nothing is lost and nothing is shown twice.
+ * Where `at` is given, the window begins around that message.
  */
-export const openRoomFeed = (roomId: string, me: User): RoomFeed => {
+export const openRoomFeed = (roomId: string, me: User, at: number | null = null): RoomFeed => {
   const outboxKey = `outbox:${me.id}:${roomId}`
   const stored = readStored<Outgoing[]>(outboxKey) ?? []
   const state = createStore<Feed>({...EMPTY, outgoing: stored})
@@ -237,19 +235,30 @@ export const openRoomFeed = (roomId: string, me: User): RoomFeed => {
 
   // Reading
 
+  // Many may come at once: one request at a time, and one more for those who came meanwhile.
+  let asking = false
+  let askAgain = false
   const loadMembers = async (): Promise<void> => {
-    try {
-      const {body, headers} = await ask<{room: Room; members: Member[]}>('GET', path)
-      patch({members: body.members, moreMembers: nextPage(headers), room: body.room})
-    } catch {}
+    askAgain = true
+    if (asking) return
+    asking = true
+    while (askAgain && !closed) {
+      askAgain = false
+      try {
+        const {body} = await ask<{room: Room; members: Member[]}>('GET', path)
+        patch({members: body.members, room: body.room})
+      } catch {}
+    }
+    asking = false
   }
 
   const reload = async (): Promise<void> => {
     joined = false
     try {
-      const {body, headers} = await ask<{room: Room; members: Member[]; messages: Message[]}>('GET', path)
+      const {body} = await ask<{room: Room; members: Member[]; messages: Message[]}>('GET', path)
       const {room, members, messages} = body
       const head = messages.at(-1)?.seq ?? -1
+      const there = at !== null && at < (messages[0]?.seq ?? 0) ? await around(at) : messages
       const isUnread = room.readSeq !== null && room.readSeq >= 0 && room.readSeq < head
       const firstNew = isUnread ? messages.find(({seq, userId}) => seq > room.readSeq! && userId !== me.id) : undefined
       patch({
@@ -257,8 +266,7 @@ export const openRoomFeed = (roomId: string, me: User): RoomFeed => {
         failure: null,
         room,
         members,
-        moreMembers: nextPage(headers),
-        messages,
+        messages: there.filter(({seq}) => seq <= head),
         head,
         newFrom: isUnread ? (messages[0]!.seq > room.readSeq! + 1 ? room.readSeq! + 1 : (firstNew?.seq ?? null)) : null,
         loading: null,
@@ -272,6 +280,8 @@ export const openRoomFeed = (roomId: string, me: User): RoomFeed => {
 
   const page = async (query: string): Promise<Message[]> =>
     (await ask<{messages: Message[]}>('GET', `${path}/messages?${query}`)).body.messages
+
+  const around = (seq: number): Promise<Message[]> => page(`since=${Math.max(-1, seq - 15)}&limit=${PAGE}`)
 
   const older = async (): Promise<void> => {
     const now = state.get()
@@ -307,7 +317,7 @@ export const openRoomFeed = (roomId: string, me: User): RoomFeed => {
 
   const jump = async (to?: number): Promise<void> => {
     try {
-      const found = await page(to === undefined ? `limit=${PAGE}` : `since=${Math.max(-1, to - 15)}&limit=${PAGE}`)
+      const found = await (to === undefined ? page(`limit=${PAGE}`) : around(to))
       const {head} = state.get()
       patch({messages: found.filter(({seq}) => seq <= head)})
     } catch {}
@@ -321,10 +331,9 @@ export const openRoomFeed = (roomId: string, me: User): RoomFeed => {
     newer,
     jump,
     reload,
-    loadMembers,
     send: (content) => {
       if (state.get().outgoing.length >= MAX_OUTGOING) return false
-      const nonce = crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint32Array(4))).join('-')
+      const nonce = newKey()
       const createdAt = new Date().toISOString()
       setOutgoing((now) => [...now, {nonce, content, createdAt, state: 'pending', error: null, seq: null}])
       patch({newFrom: null})

@@ -6,7 +6,7 @@ import {createStore} from '../store.ts'
 import {emit, onConnected, onLive, tell} from './live.ts'
 
 /** Rooms whose messages are followed while they are not open: counts of older ones are as of the last load. */
-const FOLLOWED = 50
+export const FOLLOWED = 50
 const MAX_PAGES = 4
 
 export type MyRooms = {
@@ -109,10 +109,16 @@ export const startRooms = (): void => {
     if (id) void loadRooms()
   })
   onConnected(() => void followRooms())
+  // What was read on another device, or in another tab, is not told to this one.
+  document.addEventListener('visibilitychange', () => {
+    if (document.visibilityState === 'visible') void loadRooms()
+  })
   onLive('message', noteMessage)
   onLive('room', (event) => {
     if (event.kind === 'invited') {
-      notify('plain', `${event.by.username} invites you to ${event.roomName}.`, {to: '/rooms/', toText: 'Answer'})
+      // The page of rooms shows it itself.
+      if (!/^\/rooms\/?$/.test(window.location.pathname))
+        notify('plain', `${event.by.username} invites you to ${event.roomName}.`, {to: '/rooms/', toText: 'Answer'})
       void loadRooms()
       return
     }

@@ -2,8 +2,8 @@ import {useEffect, useState} from 'react'
 import {SignIn} from '../account/signIn.tsx'
 import {ask} from '../api.ts'
 import type {Member, User} from '../contract.ts'
-import {onLive} from '../live/live.ts'
-import {myRooms} from '../live/rooms.ts'
+import {liveStatus, onConnected, onLive} from '../live/live.ts'
+import {FOLLOWED, myRooms} from '../live/rooms.ts'
 import {loadPosts, postFeed} from '../posts/feed.ts'
 import {postPath} from '../posts/postCard.tsx'
 import {RoomLine, RoomLineSkeleton} from '../rooms/roomList.tsx'
@@ -14,8 +14,6 @@ import {Avatar, FailureNote, Icon, Name, PageTitle, places, When} from '../ui/pa
 
 const NEWEST = 5
 const ROOMS = 4
-/** Rooms that are asked who is there. */
-const ASKED = 8
 const PEOPLE = 24
 
 export const HomePage = () => {
@@ -183,36 +181,52 @@ const Rooms = () => {
   )
 }
 
-/** Who of the people in one's newest rooms is online. */
+const membersOf = async (roomId: string): Promise<Member[]> => {
+  const path = `/api/rooms/${encodeURIComponent(roomId)}`
+  return (await ask<{members: Member[]}>('GET', path).catch(() => null))?.body.members ?? []
+}
+
+/** Who of the people in one's rooms is online. */
 const HereNow = ({user}: {user: User}) => {
   const {rooms} = useStore(myRooms)
   const [people, setPeople] = useState<Map<string, Member> | null>(null)
   const asked = rooms
-    .slice(0, ASKED)
+    .slice(0, FOLLOWED)
     .map(({id}) => id)
     .sort()
     .join(' ')
 
   useEffect(() => {
-    let left = false
+    let turn = 0
     const look = async () => {
+      const mine = ++turn
       const found = new Map<string, Member>()
       for (const id of asked.split(' ').filter(Boolean)) {
-        const answer = await ask<{members: Member[]}>('GET', `/api/rooms/${encodeURIComponent(id)}`).catch(() => null)
-        for (const member of answer?.body.members ?? []) found.set(member.userId, member)
+        for (const member of await membersOf(id)) found.set(member.userId, member)
+        if (mine !== turn) return
       }
-      if (!left) setPeople(found)
+      setPeople(found)
     }
-    void look()
-    const stop = onLive('presence', ({userId, online}) =>
-      setPeople((now) => {
-        const member = now?.get(userId)
-        return now && member ? new Map(now).set(userId, {...member, online}) : now
-      }),
-    )
+    const lookIn = async (roomId: string) => {
+      const mine = turn
+      const found = await membersOf(roomId)
+      if (mine === turn)
+        setPeople((now) => now && new Map([...now, ...found.map((member) => [member.userId, member] as const)]))
+    }
+    if (liveStatus.get() !== 'on') void look()
+    const stops = [
+      onConnected(() => void look()),
+      onLive('room', ({kind, roomId}) => void (kind === 'joined' && lookIn(roomId))),
+      onLive('presence', ({userId, online}) =>
+        setPeople((now) => {
+          const member = now?.get(userId)
+          return now && member ? new Map(now).set(userId, {...member, online}) : now
+        }),
+      ),
+    ]
     return () => {
-      left = true
-      stop()
+      turn++
+      for (const stop of stops) stop()
     }
   }, [asked])
 

@@ -19,7 +19,7 @@ const nameOf = (url: string): string => {
 
 /** Own uploads that are images, in place; everything else is a link. Each has its room before it is there. */
 export const Attachments = ({urls, title}: {urls: string[]; title: string}) => {
-  const shown = urls.filter(isWebAddress)
+  const shown = [...new Set(urls)].filter(isWebAddress)
   const images = shown.filter(isOwnImage)
   const links = shown.filter((url) => !isOwnImage(url))
   return (

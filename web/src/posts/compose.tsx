@@ -1,16 +1,25 @@
 import {type ClipboardEvent, type DragEvent, type FormEvent, useEffect, useId, useRef, useState} from 'react'
-import {ask, type Failure, toFailure} from '../api.ts'
+import {ask, type Failure, newKey, toFailure} from '../api.ts'
 import {LIMITS, length, type Post, UPLOAD, type User} from '../contract.ts'
 import {announce} from '../notices.ts'
 import {dropQuery} from '../router.tsx'
 import {readStored, writeStored} from '../storage.ts'
-import {Avatar, Button, Icon, Note} from '../ui/parts.tsx'
+import {Avatar, Button, Dialog, Icon, Note} from '../ui/parts.tsx'
 import {size} from '../words.ts'
 import {isOwnImage} from './attachments.tsx'
 import {addOwnPost} from './feed.ts'
 import {fileError, type Upload, upload} from './upload.ts'
 
-type Attached = {id: number; name: string; bytes: number; share: number; url: string | null; error: string | null}
+type Attached = {
+  id: number
+  name: string
+  bytes: number
+  share: number
+  url: string | null
+  error: string | null
+  /** What can be tried again. */
+  file?: File
+}
 type Draft = {
   title: string
   body: string
@@ -20,8 +29,9 @@ type Draft = {
 }
 
 const AT_ONCE = 2
+/** Refusals that stay the same however often the file is sent. */
+const FINAL = new Set(['TOO_LARGE', 'TYPE_NOT_ALLOWED', 'UPLOAD_NOT_CONFIGURED', 'NOT_FOUND', 'NO_FILE'])
 let lastId = 0
-const newKey = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join('-')
 const noDraft = (): Draft => ({title: '', body: '', files: [], key: newKey(), sent: ''})
 
 /** Writing a post. What is written, and what is attached, is kept through a reload. */
@@ -38,6 +48,7 @@ export const Compose = ({user}: {user: User}) => {
   const [over, setOver] = useState(false)
   const [busy, setBusy] = useState(false)
   const [tried, setTried] = useState(false)
+  const [asking, setAsking] = useState(false)
   const [failure, setFailure] = useState<Failure | null>(null)
   const request = useRef({key: stored.key, sent: stored.sent})
   const running = useRef(new Map<number, Upload>())
@@ -79,7 +90,10 @@ export const Compose = ({user}: {user: User}) => {
             edit(id, {url, share: 1})
             announce(`${file.name} is attached.`)
           },
-          (error) => edit(id, {error: toFailure(error).message}),
+          (error) => {
+            const {code, message} = toFailure(error)
+            edit(id, {error: message, ...(FINAL.has(code) ? {} : {file})})
+          },
         )
         .finally(() => {
           running.current.delete(id)
@@ -101,6 +115,12 @@ export const Compose = ({user}: {user: User}) => {
     next()
   }
 
+  const again = (id: number, file: File) => {
+    edit(id, {error: null, share: 0})
+    waiting.current.push({id, file})
+    next()
+  }
+
   const remove = (id: number) => {
     waiting.current = waiting.current.filter((one) => one.id !== id)
     running.current.get(id)?.cancel()
@@ -108,8 +128,9 @@ export const Compose = ({user}: {user: User}) => {
   }
 
   const paste = (event: ClipboardEvent) => {
-    const pasted = [...event.clipboardData.files]
-    if (pasted.length === 0) return
+    const {files: pasted, types} = event.clipboardData
+    // Text from an office program brings a picture of itself along.
+    if (pasted.length === 0 || (types.includes('text/plain') && types.includes('text/html'))) return
     event.preventDefault()
     attach(pasted)
   }
@@ -137,6 +158,7 @@ export const Compose = ({user}: {user: User}) => {
     setBody('')
     setFiles([])
     setTried(false)
+    setAsking(false)
     setFailure(null)
     setOpen(false)
   }
@@ -239,7 +261,12 @@ export const Compose = ({user}: {user: User}) => {
       {files.length > 0 && (
         <ul className="files" aria-label="Attachments">
           {files.map((file) => (
-            <AttachedFile key={file.id} file={file} remove={() => remove(file.id)} />
+            <AttachedFile
+              key={file.id}
+              attached={file}
+              again={(bytes) => again(file.id, bytes)}
+              remove={() => remove(file.id)}
+            />
           ))}
         </ul>
       )}
@@ -265,7 +292,7 @@ export const Compose = ({user}: {user: User}) => {
           <Icon name="clip" /> Attach files
         </Button>
         <span className="compose-foot-end">
-          <Button look="plain" onClick={clear}>
+          <Button look="plain" onClick={() => (title + body === '' && files.length === 0 ? clear() : setAsking(true))}>
             Discard
           </Button>
           <Button type="submit" look="main" busy={busy} aria-disabled={uploading || busy || undefined}>
@@ -274,12 +301,25 @@ export const Compose = ({user}: {user: User}) => {
         </span>
       </div>
       {over && <div className="drop-here">Drop files to attach them</div>}
+      {asking && (
+        <Dialog title="Discard what you wrote?" onClose={() => setAsking(false)}>
+          <p>It is not published, and can not be brought back.</p>
+          <div className="dialog-foot">
+            <Button onClick={() => setAsking(false)}>Keep writing</Button>
+            <Button look="danger" onClick={clear}>
+              Discard it
+            </Button>
+          </div>
+        </Dialog>
+      )}
     </form>
   )
 }
 
-const AttachedFile = ({file, remove}: {file: Attached; remove: () => void}) => {
-  const {name, bytes, share, url, error} = file
+type AttachedFileProps = {attached: Attached; again: (file: File) => void; remove: () => void}
+
+const AttachedFile = ({attached, again, remove}: AttachedFileProps) => {
+  const {name, bytes, share, url, error, file} = attached
   return (
     <li className={error ? 'file is-bad' : 'file'}>
       {url && isOwnImage(url) ? (
@@ -301,6 +341,11 @@ const AttachedFile = ({file, remove}: {file: Attached; remove: () => void}) => {
           <progress value={share} max={1} aria-label={`${name} is being uploaded`} />
         )}
       </span>
+      {error && file && (
+        <Button look="plain" onClick={() => again(file)}>
+          Try again
+        </Button>
+      )}
       <button type="button" className="icon-button" aria-label={`Remove ${name}`} onClick={remove}>
         <Icon name="close" />
       </button>

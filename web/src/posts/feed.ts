@@ -5,7 +5,7 @@ import {session} from '../session.ts'
 import {createStore} from '../store.ts'
 
 const PAGE = 20
-/** Posts that wait behind the announcement; past them the first page is simply loaded anew. */
+/** Posts that wait behind the announcement; past them the first page is loaded anew. */
 const MAX_FRESH = 50
 
 export type PostFeed = {
@@ -15,6 +15,8 @@ export type PostFeed = {
   posts: Post[]
   /** Written by others since; shown when asked for. */
   fresh: Post[]
+  /** More was written since than `fresh` holds. */
+  behind: boolean
   next: string | null
   loadingMore: boolean
   moreFailure: Failure | null
@@ -25,6 +27,7 @@ const EMPTY: PostFeed = {
   failure: null,
   posts: [],
   fresh: [],
+  behind: false,
   next: null,
   loadingMore: false,
   moreFailure: null,
@@ -70,19 +73,31 @@ export const addOwnPost = (post: Post): void => {
   patch({posts: [post, ...posts.filter(({id}) => id !== post.id)], fresh: fresh.filter(({id}) => id !== post.id)})
 }
 
-export const showFresh = (): void => {
-  const {posts, fresh} = postFeed.get()
-  if (fresh.length > MAX_FRESH) void loadPosts()
+export const showFresh = async (): Promise<void> => {
+  const {posts, fresh, behind} = postFeed.get()
+  if (behind) await loadPosts()
   else patch({posts: [...fresh, ...posts], fresh: []})
 }
 
-/** What was written while there was no connection. */
-const lookForNew = async (): Promise<void> => {
-  if (postFeed.get().status !== 'ready') return
-  const {body} = await ask<Post[]>('GET', FIRST)
-  const oldest = postFeed.get().posts.at(0)?.created_at ?? ''
-  const unknown = body.filter(({id, created_at}) => !isKnown(id) && created_at >= oldest)
-  if (unknown.length > 0) patch({fresh: [...unknown, ...postFeed.get().fresh].slice(0, MAX_FRESH + 1)})
+const wait = (found: Post[], gap = false): void => {
+  const {fresh, behind} = postFeed.get()
+  const waiting = [...found, ...fresh]
+  patch({fresh: waiting.slice(0, MAX_FRESH), behind: behind || gap || waiting.length > MAX_FRESH})
+}
+
+/** Keeps the list as it was left, so that going back leads to where one was; what was written since waits above it. */
+export const refreshPosts = async (): Promise<void> => {
+  if (postFeed.get().status !== 'ready') return loadPosts()
+  try {
+    const {body} = await ask<Post[]>('GET', FIRST)
+    const current = new Map(body.map((post) => [post.id, post]))
+    const asItIs = (post: Post): Post => current.get(post.id) ?? post
+    const {posts, fresh} = postFeed.get()
+    const firstKnown = body.findIndex(({id}) => isKnown(id))
+    patch({posts: posts.map(asItIs), fresh: fresh.map(asItIs)})
+    if (firstKnown < 0) wait(body, body.length > 0)
+    else wait(body.slice(0, firstKnown))
+  } catch {}
 }
 
 onLive('post', (post) => {
@@ -90,6 +105,8 @@ onLive('post', (post) => {
   if (now.status !== 'ready' || isKnown(post.id)) return
   const me = session.get()
   if (me.status === 'in' && me.user.id === post.author_id) addOwnPost(post)
-  else patch({fresh: [post, ...now.fresh].slice(0, MAX_FRESH + 1)})
+  else wait([post])
 })
-onConnected(() => void lookForNew().catch(() => {}))
+onConnected(() => {
+  if (postFeed.get().status === 'ready') void refreshPosts()
+})

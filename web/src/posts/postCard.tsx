@@ -1,15 +1,18 @@
-import type {Post} from '../contract.ts'
+import {ERASED, type Post} from '../contract.ts'
 import {Link} from '../router.tsx'
 import {Avatar, Name, When} from '../ui/parts.tsx'
 import {UserText} from '../ui/userText.tsx'
 import {Attachments} from './attachments.tsx'
 
 const SHOWN = 700
+const LINES = 12
 
-/** The beginning of a long text, cut between words. */
+/** The beginning of a long text, cut between words or lines. */
 const beginning = (text: string): string => {
-  if (text.length <= SHOWN * 1.2) return text
-  const cut = text.slice(0, SHOWN)
+  const lines = text.split('\n', LINES + 4)
+  const few = lines.length > LINES + 3 ? lines.slice(0, LINES).join('\n') : text
+  if (few.length <= SHOWN * 1.2) return few === text ? text : `${few.trimEnd()} …`
+  const cut = few.slice(0, SHOWN)
   return `${cut.slice(0, Math.max(cut.lastIndexOf(' '), SHOWN - 60)).trimEnd()} …`
 }
 
@@ -30,7 +33,9 @@ export const PostCard = ({post}: {post: Post}) => {
     <article className="card post" aria-label={post.title}>
       <Byline post={post} />
       <h2 className="post-title" dir="auto">
-        <Link to={postPath(post.id)}>{post.title}</Link>
+        <Link to={postPath(post.id)} className={post.title === ERASED ? 'erased' : undefined}>
+          {post.title}
+        </Link>
       </h2>
       {shown && (
         <p className="user-text" dir="auto">

@@ -5,17 +5,18 @@ import {useStore} from '../store.ts'
 import {Button, Empty, FailureNote, PageTitle} from '../ui/parts.tsx'
 import {plural} from '../words.ts'
 import {Compose} from './compose.tsx'
-import {loadMorePosts, loadPosts, postFeed, showFresh} from './feed.ts'
+import {loadMorePosts, loadPosts, postFeed, refreshPosts, showFresh} from './feed.ts'
 import {PostCard, PostSkeleton} from './postCard.tsx'
 
 export const PostsPage = () => {
   const feed = useStore(postFeed)
   const now = useStore(session)
   const end = useRef<HTMLDivElement>(null)
+  const list = useRef<HTMLDivElement>(null)
   const {status, next} = feed
 
   useEffect(() => {
-    void loadPosts()
+    void refreshPosts()
   }, [])
 
   useEffect(() => {
@@ -30,6 +31,12 @@ export const PostsPage = () => {
     return () => seen.disconnect()
   }, [next])
 
+  const toFresh = async () => {
+    await showFresh()
+    window.scrollTo(0, 0)
+    list.current?.querySelector('a')?.focus({preventScroll: true})
+  }
+
   return (
     <div className="page page-narrow">
       <PageTitle title="Posts">Posts</PageTitle>
@@ -43,8 +50,8 @@ export const PostsPage = () => {
       )}
       <div role="status" className="fresh-place">
         {feed.fresh.length > 0 && (
-          <Button look="main" className="fresh" onClick={showFresh}>
-            {feed.fresh.length > 50 ? 'Many new posts' : plural(feed.fresh.length, 'new post')} · Show
+          <Button look="main" className="fresh" onClick={() => void toFresh()}>
+            {feed.behind ? 'Many new posts' : plural(feed.fresh.length, 'new post')} · Show
           </Button>
         )}
       </div>
@@ -66,7 +73,7 @@ export const PostsPage = () => {
           </p>
         </Empty>
       )}
-      <div className="stack">
+      <div className="stack" ref={list}>
         {feed.posts.map((post) => (
           <PostCard key={post.id} post={post} />
         ))}

@@ -4,6 +4,7 @@ import type {RoomFeed} from '../live/roomFeed.ts'
 import {readStored, writeStored} from '../storage.ts'
 import {useStore} from '../store.ts'
 import {Icon} from '../ui/parts.tsx'
+import {plural} from '../words.ts'
 
 const WARN_AT = LIMITS.message - 200
 
@@ -16,7 +17,7 @@ export const Composer = ({feed, roomId, me}: {feed: RoomFeed; roomId: string; me
   const [full, setFull] = useState(false)
   // Sent before the room was there: it goes as soon as it is.
   const [early, setEarly] = useState(false)
-  const {status, room} = useStore(feed.state)
+  const {status} = useStore(feed.state)
   const input = useRef<HTMLTextAreaElement>(null)
   const id = useId()
   const left = LIMITS.message - length(text)
@@ -46,9 +47,9 @@ export const Composer = ({feed, roomId, me}: {feed: RoomFeed; roomId: string; me
   const warning = full
     ? 'Too many messages are waiting to be sent. Wait until some are through.'
     : left < 0
-      ? `${-left} characters too many`
+      ? `${plural(-left, 'character')} too many`
       : length(text) > WARN_AT
-        ? `${left} characters left`
+        ? `${plural(left, 'character')} left`
         : null
   return (
     <form className="composer" onSubmit={send}>
@@ -61,7 +62,7 @@ export const Composer = ({feed, roomId, me}: {feed: RoomFeed; roomId: string; me
         className="grows"
         rows={1}
         dir="auto"
-        placeholder={room ? `Message ${room.name}` : 'Message'}
+        placeholder="Write a message"
         value={text}
         onChange={(event) => setText(event.target.value)}
         onKeyDown={key}

@@ -13,7 +13,7 @@ const NEAR_PX = 48
 const AHEAD = 1.5
 
 /** The messages of a room: a window that moves with the reader, and stays where it is under the eyes while it moves. */
-export const MessageList = ({feed, me}: {feed: RoomFeed; me: User}) => {
+export const MessageList = ({feed, at, me}: {feed: RoomFeed; at: number | null; me: User}) => {
   const now = useStore(feed.state)
   const {status, messages, head, newFrom} = now
   const scroller = useRef<HTMLDivElement>(null)
@@ -22,6 +22,7 @@ export const MessageList = ({feed, me}: {feed: RoomFeed; me: User}) => {
   const anchor = useRef<{seq: string; bottom: number} | null>(null)
   const shownHead = useRef(-1)
   const entered = useRef(false)
+  const goal = useRef(at === null ? '[data-new]' : '.is-found')
   const [below, setBelow] = useState(false)
   const going = onTheWay(now)
 
@@ -62,7 +63,7 @@ export const MessageList = ({feed, me}: {feed: RoomFeed; me: User}) => {
     if (status !== 'ready') return
     if (!entered.current) {
       entered.current = true
-      const line = list.querySelector<HTMLElement>('[data-new]')
+      const line = list.querySelector<HTMLElement>(goal.current)
       list.scrollTop = line ? line.offsetTop - list.clientHeight / 3 : list.scrollHeight
     } else if (pinned.current) {
       list.scrollTop = list.scrollHeight
@@ -112,6 +113,7 @@ export const MessageList = ({feed, me}: {feed: RoomFeed; me: User}) => {
   const toNew = async () => {
     pinned.current = false
     entered.current = false
+    goal.current = '[data-new]'
     await feed.jump(newFrom!)
   }
 
@@ -130,7 +132,7 @@ export const MessageList = ({feed, me}: {feed: RoomFeed; me: User}) => {
           <>
             {atStart(now) ? <Beginning now={now} /> : <LoadingMore />}
             <ol className="message-list">
-              {grouped(messages, newFrom, me)}
+              {grouped(messages, newFrom, at, me)}
               {going.map((one, at) => (
                 <OnTheWay
                   key={one.nonce}
@@ -155,7 +157,7 @@ export const MessageList = ({feed, me}: {feed: RoomFeed; me: User}) => {
   )
 }
 
-const grouped = (messages: Message[], newFrom: number | null, me: User): ReactNode[] => {
+const grouped = (messages: Message[], newFrom: number | null, at: number | null, me: User): ReactNode[] => {
   const shown: ReactNode[] = []
   let before: Message | null = null
   for (const message of messages) {
@@ -181,16 +183,29 @@ const grouped = (messages: Message[], newFrom: number | null, me: User): ReactNo
       before?.userId === message.userId &&
       before.username === message.username &&
       Date.parse(message.createdAt) - Date.parse(before.createdAt) < GROUP_MS
-    shown.push(<Line key={message.seq} message={message} follows={follows} isMine={message.userId === me.id} />)
+    shown.push(
+      <Line
+        key={message.seq}
+        message={message}
+        follows={follows}
+        isMine={message.userId === me.id}
+        isFound={message.seq === at}
+      />,
+    )
     before = message
   }
   return shown
 }
 
-const Line = memo(({message, follows, isMine}: {message: Message; follows: boolean; isMine: boolean}) => {
+type LineProps = {message: Message; follows: boolean; isMine: boolean; isFound: boolean}
+
+const Line = memo(({message, follows, isMine, isFound}: LineProps) => {
   const {seq, userId, username, isBot, content, createdAt} = message
   return (
-    <li className={`message ${follows ? 'follows' : ''} ${isMine ? 'is-mine' : ''}`} data-seq={seq}>
+    <li
+      className={`message ${follows ? 'follows' : ''} ${isMine ? 'is-mine' : ''} ${isFound ? 'is-found' : ''}`}
+      data-seq={seq}
+    >
       {!follows && <Avatar id={userId} name={username} bot={isBot} />}
       {!follows && (
         <p className="message-head">

@@ -12,17 +12,20 @@ import {Composer} from './messageComposer.tsx'
 import {MessageList} from './messageList.tsx'
 import {roomPath} from './roomList.tsx'
 
-export const RoomView = ({roomId, me}: {roomId: string; me: User}) => {
+type RoomViewProps = {roomId: string; at: number | null; me: User}
+
+/** `at`: the message that the room is to be opened at. */
+export const RoomView = ({roomId, at, me}: RoomViewProps) => {
   const [feed, setFeed] = useState<RoomFeed | null>(null)
   useEffect(() => {
-    const opened = openRoomFeed(roomId, me)
+    const opened = openRoomFeed(roomId, me, at)
     setFeed(opened)
     return () => opened.close()
-  }, [roomId, me])
-  return feed && <OpenRoom feed={feed} roomId={roomId} me={me} />
+  }, [roomId, me, at])
+  return feed && <OpenRoom feed={feed} roomId={roomId} at={at} me={me} />
 }
 
-const OpenRoom = ({feed, roomId, me}: {feed: RoomFeed; roomId: string; me: User}) => {
+const OpenRoom = ({feed, roomId, at, me}: RoomViewProps & {feed: RoomFeed}) => {
   const {status, failure, room, members} = useStore(feed.state)
   const [showing, setShowing] = useState(false)
   const [leaving, setLeaving] = useState(false)
@@ -66,7 +69,7 @@ const OpenRoom = ({feed, roomId, me}: {feed: RoomFeed; roomId: string; me: User}
             </Button>
           )}
         </header>
-        <MessageList feed={feed} me={me} />
+        <MessageList feed={feed} at={at} me={me} />
         <Composer feed={feed} roomId={roomId} me={me} />
       </section>
       <aside className="room-aside" aria-label="Members">

@@ -1,9 +1,9 @@
-import {type FormEvent, useEffect, useState} from 'react'
+import {type FormEvent, useEffect, useRef, useState} from 'react'
 import {SignIn} from '../account/signIn.tsx'
-import {ask, type Failure, nextPage, toFailure} from '../api.ts'
+import {ask, type Failure, newKey, nextPage, toFailure} from '../api.ts'
 import {type Invitation, LIMITS, length, type Room} from '../contract.ts'
 import {loadRooms, myRooms} from '../live/rooms.ts'
-import {navigate} from '../router.tsx'
+import {navigate, usePlace} from '../router.tsx'
 import {session} from '../session.ts'
 import {useStore} from '../store.ts'
 import {Button, Dialog, Empty, FailureNote, Field, Icon, Name, Note, PageTitle, places, When} from '../ui/parts.tsx'
@@ -14,6 +14,8 @@ import {RoomView} from './roomView.tsx'
 export const RoomsPage = ({roomId}: {roomId: string | null}) => {
   const now = useStore(session)
   const {status} = useStore(myRooms)
+  const asked = new URLSearchParams(usePlace().search).get('at') ?? ''
+  const at = /^\d{1,9}$/.test(asked) ? Number(asked) : null
   if (now.status === 'out') {
     return (
       <div className="page page-narrow">
@@ -33,7 +35,7 @@ export const RoomsPage = ({roomId}: {roomId: string | null}) => {
     <div className={roomId ? 'rooms has-room' : 'rooms'}>
       <Sidebar roomId={roomId} />
       {roomId && now.status === 'in' ? (
-        <RoomView key={`${now.user.id} ${roomId}`} roomId={roomId} me={now.user} />
+        <RoomView key={`${now.user.id} ${roomId} ${at}`} roomId={roomId} at={at} me={now.user} />
       ) : (
         <div className="rooms-rest">{status !== 'loading' && <OpenRooms />}</div>
       )}
@@ -120,6 +122,8 @@ const InvitationCard = ({invitation}: {invitation: Invitation}) => {
 const NewRoom = ({onClose}: {onClose: () => void}) => {
   const [name, setName] = useState('')
   const [visibility, setVisibility] = useState<Room['visibility']>('invite')
+  // Where the answer was lost, the same room asked for again is that room.
+  const request = useRef({room: '', key: ''})
   const [tried, setTried] = useState(false)
   const [busy, setBusy] = useState(false)
   const [failure, setFailure] = useState<Failure | null>(null)
@@ -136,7 +140,10 @@ const NewRoom = ({onClose}: {onClose: () => void}) => {
     setBusy(true)
     setFailure(null)
     try {
-      const {body} = await ask<{room: Room}>('POST', '/api/rooms', {name, visibility})
+      const room = JSON.stringify([name, visibility])
+      if (request.current.room !== room) request.current = {room, key: newKey()}
+      const headers = {'idempotency-key': request.current.key}
+      const {body} = await ask<{room: Room}>('POST', '/api/rooms', {name, visibility}, {headers})
       await loadRooms()
       onClose()
       navigate(roomPath(body.room.id))

@@ -1,13 +1,17 @@
 import {type ReactNode, useEffect, useId, useRef, useState} from 'react'
 import type {Failure} from '../api.ts'
+import {ERASED} from '../contract.ts'
 import {hasMoved, Link} from '../router.tsx'
+import {createStore} from '../store.ts'
 import {ago, fullTime} from '../words.ts'
+
+export const pageTitle = createStore('Community')
 
 /** The page's heading and title. It takes the focus after a page was left for this one, as a page load would. */
 export const PageTitle = ({children, title, className}: {children: ReactNode; title: string; className?: string}) => {
   const heading = useRef<HTMLHeadingElement>(null)
   useEffect(() => {
-    document.title = title === 'Community' ? title : `${title} · Community`
+    pageTitle.set(title)
     if (hasMoved()) heading.current?.focus({preventScroll: true})
   }, [title])
   return (
@@ -33,7 +37,7 @@ export const Avatar = ({
 }) => {
   let hash = 0
   for (const letter of id) hash = (hash * 31 + letter.codePointAt(0)!) >>> 0
-  const [first = '', second = ''] = name.split(/[\s._-]+/).filter(Boolean)
+  const [first = '', second = ''] = name.split(/[^\p{L}\p{M}\p{N}\p{Emoji_Presentation}]+/u).filter(Boolean)
   const initials = [...first]
     .slice(0, 1)
     .concat([...second].slice(0, 1))
@@ -129,9 +133,11 @@ export const Empty = ({title, children}: {title: string; children?: ReactNode}) 
 
 export const BotBadge = () => <span className="badge-bot">Bot</span>
 
-export const Name = ({children}: {children: string}) => <bdi className="name">{children}</bdi>
+export const Name = ({children}: {children: string}) => (
+  <bdi className={children === ERASED ? 'name erased' : 'name'}>{children}</bdi>
+)
 
-/** A modal dialog of the browser's own: it keeps the focus inside, closes on Escape, and gives the focus back. */
+/** A modal dialog of the browser's own: it keeps the focus inside, closes on Escape and on Back, and gives the focus back. */
 export const Dialog = ({title, onClose, children}: {title: string; onClose: () => void; children: ReactNode}) => {
   const dialog = useRef<HTMLDialogElement>(null)
   const id = useId()
@@ -140,7 +146,10 @@ export const Dialog = ({title, onClose, children}: {title: string; onClose: () =
     const before = document.activeElement
     if (!shown.open) shown.showModal()
     shown.querySelector<HTMLElement>('[data-first]')?.focus()
+    const back = () => shown.close()
+    window.addEventListener('popstate', back)
     return () => {
+      window.removeEventListener('popstate', back)
       shown.close()
       if (before instanceof HTMLElement) before.focus({preventScroll: true})
     }
@@ -174,6 +183,7 @@ const ICONS = {
   send: 'M4 12l16-8-6 16-3-7z',
   clip: 'M20 11.500l-8.300 8.300a5 5 0 01-7-7l8.800-8.800a3.300 3.300 0 014.700 4.700l-8.800 8.800a1.700 1.700 0 01-2.400-2.400l7.800-7.700',
   down: 'M12 5v14M6 13l6 6 6-6',
+  search: 'M10.500 17a6.500 6.500 0 100-13 6.500 6.500 0 000 13zM15.500 15.500L20 20',
   plus: 'M12 5v14M5 12h14',
   lock: 'M6 11h12v9H6zM8.500 11V8a3.500 3.500 0 017 0v3',
   open: 'M12 21a9 9 0 100-18 9 9 0 000 18zM3.500 9h17M3.500 15h17M12 3c-5 5.500-5 12.500 0 18 5-5.500 5-12.500 0-18z',

@@ -1,7 +1,8 @@
 import type {ReactNode} from 'react'
+import {ERASED} from '../contract.ts'
 import {Link} from '../router.tsx'
 
-const URLS = /\bhttps?:\/\/[^\s<>"'`]+/gi
+const URLS = /\bhttps?:\/\/[^\s<>"'`。、「」『』（）《》【】，；：！？]+/gi
 
 /** Sentence marks at its end are not the address's; a closing bracket is only where it was opened in it. */
 const trimmed = (found: string): string => {
@@ -36,13 +37,19 @@ export const UserLink = ({url, children = url}: {url: string; children?: ReactNo
 
 /** What somebody wrote: text, with addresses in it as links, and nothing else. */
 export const UserText = ({text}: {text: string}) => {
+  if (text === ERASED) return <span className="erased">{text}</span>
   const parts: ReactNode[] = []
   let from = 0
   for (const match of text.matchAll(URLS)) {
     const url = trimmed(match[0])
     if (!isWebAddress(url)) continue
     if (match.index > from) parts.push(text.slice(from, match.index))
-    parts.push(<UserLink key={match.index} url={url} />)
+    // An address reads from left to right, whatever stands around it.
+    parts.push(
+      <bdi key={match.index} dir="ltr">
+        <UserLink url={url} />
+      </bdi>,
+    )
     from = match.index + url.length
   }
   parts.push(text.slice(from))
