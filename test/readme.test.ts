@@ -1,13 +1,12 @@
-import {type ChildProcess, execFileSync, spawn, spawnSync} from 'node:child_process'
-import {once} from 'node:events'
+import {execFileSync, spawnSync} from 'node:child_process'
 import {chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile} from 'node:fs/promises'
-import {type AddressInfo, createServer} from 'node:net'
 import {tmpdir} from 'node:os'
 import {dirname, join, relative} from 'node:path'
 import {fileURLToPath} from 'node:url'
 import {afterAll, beforeAll, describe, expect, it} from 'vitest'
 import {eventually} from './support/eventually.ts'
 import {endAll} from './support/serverProcess.ts'
+import {closeShells, freePort, openShell} from './support/shell.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const readme = await readFile(join(ROOT, 'README.md'), 'utf8')
@@ -22,15 +21,6 @@ let home: string
 let checkout: string
 let env: NodeJS.ProcessEnv
 const hasCurl = spawnSync('curl', ['--version']).status === 0
-const terminals = new Set<ChildProcess>()
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const {port} = server.address() as AddressInfo
-  server.close()
-  return port
-}
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'community-readme-'))
@@ -57,53 +47,12 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
-  for (const {pid} of terminals) process.kill(-pid!, 'SIGKILL')
-  await eventually(() => terminals.size === 0)
+  await closeShells()
   await endAll([join(checkout, '.data')])
   await rm(home, {recursive: true, force: true})
 })
 
-/** A shell in a process group of its own, as each terminal has one. */
-const openTerminal = (args: string[] = []) => {
-  const shell = spawn('bash', args, {cwd: checkout, env, detached: true, stdio: ['pipe', 'pipe', 'pipe']})
-  terminals.add(shell)
-  let output = ''
-  for (const stream of [shell.stdout, shell.stderr]) {
-    stream.on('data', (chunk) => {
-      output += chunk
-    })
-  }
-  const ended = new Promise<void>((resolve) => {
-    shell.once('close', () => {
-      terminals.delete(shell)
-      resolve()
-    })
-  })
-  let count = 0
-  return {
-    output: () => output,
-    waitFor: (text: string) =>
-      eventually(() => output.includes(text), {ms: 30_000, what: `"${text}"`}).catch((error: Error) => {
-        throw new Error(`${error.message}; it says: ${output}`)
-      }),
-    /** Runs the block and gives what it printed. */
-    run: async (block: string): Promise<string> => {
-      const mark = `done ${++count} of the reader`
-      const from = output.length
-      shell.stdin.write(`${block}\necho "${mark}"\n`)
-      await eventually(() => output.includes(mark), {ms: 30_000, what: block})
-      return output.slice(from).replace(`${mark}\n`, '')
-    },
-    pressCtrlC: async () => {
-      process.kill(-shell.pid!, 'SIGINT')
-      await ended
-    },
-    close: async () => {
-      shell.stdin.end()
-      await ended
-    },
-  }
-}
+const openTerminal = (args: string[] = []) => openShell({cwd: checkout, env}, args)
 
 const mails = async (): Promise<number> =>
   (await readdir(join(checkout, '.data/mail')).catch(() => [])).filter((name) => name.endsWith('.eml')).length
