@@ -1,3 +1,4 @@
+import {createHash} from 'node:crypto'
 import {isRefusal, type Refusal} from '../domain/event.ts'
 import type {IdentityHash} from '../domain/identity.ts'
 import {decideInvite, inviteeOf, type RoomId} from '../domain/room.ts'
@@ -30,8 +31,13 @@ export const inviteUser = async (
 const resolve = async (execute: Execute, whom: Named) => {
   if ('identity' in whom) {
     const {state} = await execute.load(identityStream(whom.identity), identityFold, {fresh: true})
-    return {invitee: inviteeOf(whom.identity), userId: state.kind === 'claimed' ? state.userId : null}
+    const userId = state.kind === 'claimed' ? state.userId : null
+    return {named: whom.identity, invitee: inviteeOf(whom.identity), userId}
   }
-  const {state} = await execute.load(userStream(whom.userId), userFold, {fresh: true})
-  return {invitee: inviteeOf(isSomebody(state) ? state.identity : whom.userId), userId: whom.userId}
+  const {userId} = whom
+  const {state} = await execute.load(userStream(userId), userFold, {fresh: true})
+  return {named: userId, invitee: isSomebody(state) ? inviteeOf(state.identity) : inviteeOfNobody(userId), userId}
 }
+
+/** As long as that of somebody: an event's size can be told from positions. */
+const inviteeOfNobody = (userId: UserId) => inviteeOf(createHash('sha256').update(userId).digest('hex'))

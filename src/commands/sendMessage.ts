@@ -27,8 +27,6 @@ export const sendMessage = async (
   }: {by: Actor; roomId: RoomId; messageId: MessageId; content: string; nonce: string | null; key?: string | null},
   context: Omit<CommandContext, 'name' | 'actor'>,
 ): Promise<{message: Message; position: bigint} | Refusal> => {
-  const refused = await mayWrite(execute, roomId, by)
-  if (refused) return refused
   const marks = {senderId: by.userId, nonce, key}
   const isMarked = nonce !== null || key !== null
   const table = isMarked ? await findMarked.inTable(roomId, marks) : null
@@ -45,7 +43,10 @@ export const sendMessage = async (
     return stored
   }
   // Where the table is far behind, others that wait for the same append must not wait for the search as well.
-  if (isMarked) await find((await execute.load(chatStream(roomId), chatFold)).state)
+  const known = isMarked ? await find((await execute.load(chatStream(roomId), chatFold)).state) : null
+  // A repeat is answered as the first time, also to who has left since.
+  const refused = known ? null : await mayWrite(execute, roomId, by)
+  if (refused) return refused
 
   let earlier: Message | null = null
   const sent = await execute.execute(

@@ -15,8 +15,8 @@ export const Visibility = z.enum(['invite', 'open'])
 export type Visibility = z.infer<typeof Visibility>
 
 /**
- * Who is invited: the hash of an identity, claimed or not, so that an invitation passes to whoever claims it. A user id
- * that nobody has is kept as it was given: the inviter can't tell the difference.
+ * Who is invited: the hash of an identity, claimed or not, so that an invitation passes to whoever claims it; for a user
+ * id that nobody has, a hash of that.
  */
 export const Invitee = z.string().brand('Invitee')
 export type Invitee = z.infer<typeof Invitee>
@@ -27,10 +27,22 @@ export const RoomCreated = eventType('RoomCreated', {
   plain: ['roomId', 'name', 'visibility', 'creatorId'],
 })
 
+/**
+ * `named`: the user id or the hash of the identity that the inviter gave. Who is a member already, or invited under another
+ * name, is not invited anew (`standing: 'old'`), but nobody shall learn from the log's positions that two names are one
+ * person's: so that is an event as well, and one of the same size.
+ */
 export const UserInvited = eventType('UserInvited', {
-  data: z.object({roomId: RoomId, invitee: Invitee, inviterId: UserId, inviterName: z.string()}),
+  data: z.object({
+    roomId: RoomId,
+    invitee: Invitee,
+    named: z.string(),
+    standing: z.enum(['new', 'old']),
+    inviterId: UserId,
+    inviterName: z.string(),
+  }),
   personal: {inviterId: ['inviterName']},
-  plain: ['roomId', 'invitee', 'inviterId'],
+  plain: ['roomId', 'invitee', 'named', 'standing', 'inviterId'],
 })
 
 /** `invitation`: the invitation that joining used up, if there was one. */
@@ -68,7 +80,10 @@ export type Member = {username: string; isBot: boolean}
 type Facts = {roomId: RoomId; name: string; visibility: Visibility; createdBy: UserId}
 export type Room =
   | {kind: 'none'}
-  | ({kind: 'room'; members: ReadonlyMap<UserId, Member>; invitations: ReadonlySet<Invitee>} & Facts)
+  | ({kind: 'room'; members: ReadonlyMap<UserId, Member>; invitations: Invitations} & Facts)
+
+/** Open invitations by the name that each was given under. Null: that name is a member's, so it invites nobody. */
+type Invitations = ReadonlyMap<string, Invitee | null>
 
 export const noRoom: Room = {kind: 'none'}
 
@@ -79,24 +94,30 @@ export const noRoom: Room = {kind: 'none'}
 export const evolveRoom = (room: Room, events: readonly RoomEvent[]): Room => {
   let facts: Facts | null = room.kind === 'room' ? room : null
   const members = new Map(room.kind === 'room' ? room.members : [])
-  const invitations = new Set(room.kind === 'room' ? room.invitations : [])
+  const invitations = new Map(room.kind === 'room' ? room.invitations : [])
+  const close = (invitee: Invitee) => {
+    for (const [named, one] of invitations) if (one === invitee) invitations.delete(named)
+  }
   for (const {type, data} of events) {
     switch (type) {
       case 'RoomCreated':
         facts = {roomId: data.roomId, name: data.name, visibility: data.visibility, createdBy: data.creatorId}
         break
       case 'UserInvited':
-        invitations.add(data.invitee)
+        invitations.set(
+          data.named,
+          data.standing === 'new' || isInvited(invitations, data.invitee) ? data.invitee : null,
+        )
         break
       case 'UserJoined':
         members.set(data.userId, {username: data.username, isBot: data.isBot})
-        if (data.invitation) invitations.delete(data.invitation)
+        if (data.invitation) close(data.invitation)
         break
       case 'UserLeft':
         members.delete(data.userId)
         break
       case 'InvitationDeclined':
-        invitations.delete(data.invitee)
+        close(data.invitee)
         break
     }
   }
@@ -108,9 +129,14 @@ export const evolveRoom = (room: Room, events: readonly RoomEvent[]): Room => {
 export const isMember = (room: Room, userId: string): boolean =>
   room.kind === 'room' && room.members.has(userId as UserId)
 
+const isInvited = (invitations: Invitations, invitee: Invitee): boolean => {
+  for (const one of invitations.values()) if (one === invitee) return true
+  return false
+}
+
 const invitationOf = (room: Room & {kind: 'room'}, by: Actor): Invitee | null => {
   const invitee = by.identity === null ? null : inviteeOf(by.identity)
-  return invitee !== null && room.invitations.has(invitee) ? invitee : null
+  return invitee !== null && isInvited(room.invitations, invitee) ? invitee : null
 }
 
 const joined = (roomId: RoomId, by: Actor, invitation: Invitee | null): RoomEvent => ({
@@ -131,18 +157,22 @@ export const decideCreateRoom = (
   return room.name === name && room.visibility === visibility ? [] : refusal({refused: 'IDEMPOTENCY_KEY_REUSED'})
 }
 
-/** `userId`: who has claimed the identity, if anybody has. To invite a member, or twice, changes nothing and is no error. */
+/**
+ * `userId`: who has claimed the identity, if anybody has. To invite a member, or twice, changes nothing and is no error.
+ * What comes of it, the limit too, depends on the names that were given alone, and on what members can see.
+ */
 export const decideInvite = (
   room: Room,
   by: Actor,
-  {invitee, userId}: {invitee: Invitee; userId: string | null},
+  {named, invitee, userId}: {named: string; invitee: Invitee; userId: string | null},
 ): Decision<RoomEvent> => {
   if (room.kind === 'none') return refusal({refused: 'NOT_FOUND'})
   if (!isMember(room, by.userId) && !by.isBot) return refusal({refused: 'NOT_A_MEMBER'})
-  if (userId !== null && isMember(room, userId)) return []
-  if (room.invitations.has(invitee)) return []
+  if (isMember(room, named) || room.invitations.has(named)) return []
   if (room.invitations.size >= MAX_INVITATIONS) return refusal({refused: 'TOO_MANY_INVITATIONS'})
-  const data = {roomId: room.roomId, invitee, inviterId: by.userId, inviterName: by.username}
+  const isOld = (userId !== null && isMember(room, userId)) || isInvited(room.invitations, invitee)
+  const standing = isOld ? 'old' : 'new'
+  const data = {roomId: room.roomId, invitee, named, standing, inviterId: by.userId, inviterName: by.username} as const
   return [{type: 'UserInvited', data}]
 }
 

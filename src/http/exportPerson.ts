@@ -33,7 +33,7 @@ export const exportPerson = async function* (
         time: metadata.time,
         command: metadata.command,
       }
-      yield `${separator}${JSON.stringify({...about, data: visibleTo(userId, event.type, event.data)})}`
+      yield `${separator}${JSON.stringify({...about, data: visibleTo({userId, identity}, event.type, event.data)})}`
       separator = ',\n'
     }
   }
@@ -53,10 +53,15 @@ const isAbout = ({data, metadata}: LogRecord, userId: string, identity: string |
   metadata.actor === userId ||
   Object.values(data).some((value) => value === userId || (identity !== null && value === identity))
 
-/** The event's data without secrets, and without what is personal to somebody else in it. */
-const visibleTo = (userId: string, type: string, data: object): object => {
-  const others = new Set<string>()
+/** The event's data without secrets, and without what is personal to somebody else in it, or tells who somebody else is. */
+const visibleTo = (
+  {userId, identity}: {userId: string; identity: string | null},
+  type: string,
+  data: object,
+): object => {
   const values = data as {[field: string]: unknown}
+  const isInvitation = type === 'UserInvited' && values.invitee !== identity
+  const others = new Set<string>(isInvitation ? ['invitee', 'standing'] : [])
   for (const [subject, fields] of Object.entries(catalogue.get(type)!.personal)) {
     if (values[subject] !== userId) for (const field of fields) others.add(field)
   }

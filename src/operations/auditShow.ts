@@ -116,7 +116,7 @@ const showRoom = async (operator: Operator, id: string, stream: string, until: b
     createdAt: folded.began,
     lastSeq: messages.at(-1)?.seq ?? -1,
     members: [...members].map(([userId, member]) => ({userId, ...member, joinedAt: joinedAt.get(userId)})),
-    invitations: [...invitations],
+    invitations: [...new Set(invitations.values())].filter((invitee) => invitee !== null),
     messages,
   }
 }

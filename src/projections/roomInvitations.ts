@@ -20,7 +20,8 @@ export const roomInvitations = readTable({
   indexes: ['(invitee, position)'],
   erased: [{where: 'inviter_id', set: {inviter_name: ERASED}}],
   handlers: {
-    UserInvited: ({data, metadata, position}, rows) =>
+    UserInvited: ({data, metadata, position}, rows) => {
+      if (data.standing === 'old') return
       rows.put({
         room_id: data.roomId,
         invitee: data.invitee,
@@ -28,7 +29,8 @@ export const roomInvitations = readTable({
         inviter_name: data.inviterName,
         invited_at: metadata.time,
         position,
-      }),
+      })
+    },
     UserJoined: ({data}, rows) => {
       if (data.invitation) rows.remove({room_id: data.roomId, invitee: data.invitation})
     },

@@ -162,7 +162,7 @@ export const openDelivery = (
       }
       case 'UserInvited':
         // Who is not told sees it in the list of invitations.
-        tellInvited(event).catch(() => {})
+        if (event.data.standing === 'new') tellInvited(event).catch(() => {})
         return
       case 'RoomCreated': {
         const {roomId, name: roomName, visibility, creatorId} = event.data

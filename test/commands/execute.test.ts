@@ -67,7 +67,14 @@ const bobLeft = (roomId: RoomId): RoomEvent => ({
 })
 const bobInvited = (roomId: RoomId): RoomEvent => ({
   type: 'UserInvited',
-  data: {roomId, invitee: inviteeOf(identityOf('Bob')), inviterId: ann.userId, inviterName: 'Ann'},
+  data: {
+    roomId,
+    invitee: inviteeOf(identityOf('Bob')),
+    named: identityOf('Bob'),
+    standing: 'new',
+    inviterId: ann.userId,
+    inviterName: 'Ann',
+  },
 })
 
 type Append = EventLog['append']

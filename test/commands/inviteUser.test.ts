@@ -39,15 +39,20 @@ describe('inviteUser', () => {
       await invite(roomId, {userId})
       await invite(roomId, {identity})
       await invite(roomId, {userId})
-      expect(await here.place.happened()).toEqual([invited(roomId, identity, ann)])
+      expect(await here.place.happened()).toEqual([
+        invited(roomId, identity, ann, {named: userId}),
+        invited(roomId, identity, ann, {standing: 'old'}),
+      ])
     })
 
-    it('keeps an id that nobody has as it was given, with the same answer', async () => {
+    it('invites an id that nobody has, by an event of the same size and with the same answer', async () => {
       const roomId = newRoomId()
       const {userId} = newPerson()
       await here.place.given(roomCreated(roomId, ann), joined(roomId, ann))
       const result = await invite(roomId, {userId})
-      expect(await here.place.happened()).toEqual([invited(roomId, userId, ann)])
+      const [event] = await here.place.happened()
+      expect(event).toMatchObject({type: 'UserInvited', data: {named: userId, standing: 'new'}})
+      expect(event).toHaveProperty('data.invitee', expect.stringMatching(/^[0-9a-f]{64}$/))
       expect(result).toEqual({position: await here.place.log.head()})
     })
 
@@ -58,7 +63,7 @@ describe('inviteUser', () => {
       await here.place.given(attempted(userId, identity), claimed(identity, userId))
       await here.place.given(roomCreated(roomId, ann), joined(roomId, ann), joined(roomId, member))
       for (const whom of [{userId}, {identity}]) expect(await invite(roomId, whom)).toHaveProperty('position')
-      expect(await here.place.happened()).toEqual([])
+      expect(await here.place.happened()).toEqual([invited(roomId, identity, ann, {standing: 'old'})])
     })
 
     it('refuses an inviter who is not in the room, and a room that is not there', async () => {

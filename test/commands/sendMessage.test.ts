@@ -225,6 +225,18 @@ describe('sendMessage', () => {
       })
     })
 
+    it.each(['nonce', 'key'])(
+      'answers a repeat by its %s also to who has left, and takes nothing new of them',
+      async (mark) => {
+        const first = await send({by: bob, content: 'bye', [mark]: '1'})
+        await here.place.given(left(roomId, bob))
+        const later = await here.place.startNode()
+        expect(await send({by: bob, content: 'bye', [mark]: '1'}, later)).toEqual(first)
+        expect(await send({by: bob, content: 'bye', [mark]: '2'}, later)).toEqual({refused: 'NOT_A_MEMBER'})
+        expect(await here.place.happened()).toEqual([])
+      },
+    )
+
     describe('with an Idempotency-Key', () => {
       it('refuses another request, and answers the same one as the first time', async () => {
         const first = await send({key: '1', content: 'a'})

@@ -34,9 +34,10 @@ const joined = ({userId, username, isBot}: Actor, invitation: Invitee | null = n
   data: {roomId, userId, username, isBot, invitation},
 })
 const left = ({userId, username}: Actor): RoomEvent => ({type: 'UserLeft', data: {roomId, userId, username}})
-const invited = (whom: Invitee, by: Actor = ann): RoomEvent => ({
+type Naming = {by?: Actor; named?: string; standing?: 'new' | 'old'}
+const invited = (whom: Invitee, {by = ann, named = whom, standing = 'new'}: Naming = {}): RoomEvent => ({
   type: 'UserInvited',
-  data: {roomId, invitee: whom, inviterId: by.userId, inviterName: by.username},
+  data: {roomId, invitee: whom, named, standing, inviterId: by.userId, inviterName: by.username},
 })
 const declined = (by: Actor): RoomEvent => ({
   type: 'InvitationDeclined',
@@ -68,8 +69,9 @@ describe('decideCreateRoom', () => {
 })
 
 describe('decideInvite', () => {
-  const bobs = {invitee: invitee('Bob'), userId: bob.userId}
-  const nobodys = {invitee: invitee('Bob'), userId: null}
+  const bobs = {named: identityOf('Bob'), invitee: invitee('Bob'), userId: bob.userId}
+  const nobodys = {...bobs, userId: null}
+  const bobById = {...bobs, named: bob.userId}
 
   it('lets a member invite, whether or not anybody has claimed the identity', () => {
     for (const whom of [bobs, nobodys]) {
@@ -82,7 +84,7 @@ describe('decideInvite', () => {
   it('lets a bot invite without being a member', () => {
     given(created(), joined(ann))
       .when((room) => decideInvite(room, echo, bobs))
-      .happens(invited(invitee('Bob'), echo))
+      .happens(invited(invitee('Bob'), {by: echo}))
   })
 
   it('refuses whoever is not, or no longer, a member', () => {
@@ -103,16 +105,48 @@ describe('decideInvite', () => {
       .refuses('NOT_FOUND')
   })
 
-  it('invites nobody twice, whoever asks and however the person is named', () => {
+  it('invites nobody twice by the same name, whoever asks', () => {
     given(created('open'), joined(ann), joined(eve), invited(invitee('Bob')))
       .when((room) => decideInvite(room, eve, nobodys))
       .changesNothing()
   })
 
-  it('does not invite a member', () => {
+  it('does not invite a member who is named by the id that all members see', () => {
     given(created(), joined(ann), joined(bob))
-      .when((room) => decideInvite(room, ann, bobs))
+      .when((room) => decideInvite(room, ann, bobById))
       .changesNothing()
+  })
+
+  it('writes down alike whether a name is new, a member or invited under another name, and invites nobody twice', () => {
+    const cases = [[], [joined(bob)], [invited(invitee('Bob'), {named: bob.userId})]]
+    for (const [index, before] of cases.entries()) {
+      const standing = index === 0 ? 'new' : 'old'
+      given(created(), joined(ann), ...before)
+        .when((room) => decideInvite(room, ann, bobs))
+        .happens(invited(invitee('Bob'), {standing}))
+    }
+    given(created(), joined(ann), joined(bob), invited(invitee('Bob'), {standing: 'old'}), left(bob))
+      .when((room) => decideJoin(room, bob))
+      .refuses('NOT_INVITED')
+    const twice = [invited(invitee('Bob'), {named: bob.userId}), invited(invitee('Bob'), {standing: 'old'})]
+    given(created(), joined(ann), ...twice)
+      .when((room) => decideJoin(room, bob))
+      .happens(joined(bob, invitee('Bob')))
+    given(created(), joined(ann), ...twice, joined(bob, invitee('Bob')), left(bob))
+      .when((room) => decideJoin(room, bob))
+      .refuses('NOT_INVITED')
+  })
+
+  it('counts names towards the limit, so that it does not tell whose they are', () => {
+    const all = Array.from({length: MAX_INVITATIONS - 1}, (_, index) => invited(invitee(`guest ${index}`)))
+    const almost = given(created(), joined(ann), joined(eve), ...all)
+    const eves = {named: identityOf('Eve'), invitee: invitee('Eve'), userId: eve.userId}
+    almost.when((room) => decideInvite(room, ann, eves)).happens(invited(invitee('Eve'), {standing: 'old'}))
+    for (const last of [invited(invitee('Eve'), {standing: 'old'}), invited(invitee('Bob'), {named: bob.userId})]) {
+      given(created(), joined(ann), joined(eve), ...all, last)
+        .when((room) => decideInvite(room, ann, bobs))
+        .refuses('TOO_MANY_INVITATIONS')
+    }
   })
 
   it('invites again who left, declined, or used an invitation up', () => {
@@ -132,7 +166,9 @@ describe('decideInvite', () => {
     expect(MAX_INVITATIONS).toBe(1_000)
     const full = given(created(), joined(ann), ...all)
     full.when((room) => decideInvite(room, ann, bobs)).refuses('TOO_MANY_INVITATIONS')
-    full.when((room) => decideInvite(room, ann, {invitee: invitee('guest 7'), userId: null})).changesNothing()
+    full
+      .when((room) => decideInvite(room, ann, {named: invitee('guest 7'), invitee: invitee('guest 7'), userId: null}))
+      .changesNothing()
     for (const freed of [declined(guest), joined(guest, invitee('guest 7'))]) {
       given(created(), joined(ann), ...all, freed)
         .when((room) => decideInvite(room, ann, bobs))
@@ -261,9 +297,10 @@ describe('isMember', () => {
 describe('evolveRoom', () => {
   const people = [ann, bob, eve]
   const anyEvent = fc
-    .tuple(fc.constantFrom('invited', 'joined', 'left', 'declined'), fc.constantFrom(...people))
+    .tuple(fc.constantFrom('invited', 'again', 'joined', 'left', 'declined'), fc.constantFrom(...people))
     .map(([kind, who]): RoomEvent => {
       if (kind === 'invited') return invited(inviteeOf(who.identity!))
+      if (kind === 'again') return invited(inviteeOf(who.identity!), {named: who.userId, standing: 'old'})
       if (kind === 'joined') return joined(who, inviteeOf(who.identity!))
       return kind === 'left' ? left(who) : declined(who)
     })

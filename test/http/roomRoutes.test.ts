@@ -169,6 +169,32 @@ describe('inviteUser', () => {
     expect(read.text).not.toMatch(/invited|invitation/)
   })
 
+  it('lets nobody learn whose an address is: not by positions, not by what the inviter can export', async () => {
+    const {id} = await createRoom(ann)
+    const {id: other} = await createRoom(ann)
+    await ann.post(`/api/rooms/${id}/invite`, {userId: eve.id})
+    await ann.post(`/api/rooms/${id}/invite`, {userId: bob.email})
+    await bob.post(`/api/rooms/${id}/join`)
+    const positionAfter = async (userId: string) =>
+      BigInt((await ann.post(`/api/rooms/${id}/invite`, {userId})).headers.get('x-log-position')!)
+    const before = await positionAfter('nobody.at.all@example.com')
+    for (const [index, userId] of [eve.email, 'nobody.else@example.com', bob.email].entries()) {
+      expect(await positionAfter(userId)).toBe(before + BigInt(index + 1))
+    }
+    await ann.post(`/api/rooms/${other}/invite`, {userId: eve.email})
+    const {events} = (await ann.get('/api/me/export')).body as {events: {type: string; data: object}[]}
+    const invitations = events.filter(
+      ({type, data}) => type === 'UserInvited' && [id, other].includes((data as {roomId: string}).roomId),
+    )
+    for (const {data} of invitations)
+      expect(Object.keys(data).sort()).toEqual(['inviterId', 'inviterName', 'named', 'roomId'])
+    const names = invitations.map(({data}) => (data as {named: string}).named)
+    expect(names.filter((name) => name === eve.id)).toHaveLength(1)
+    expect((await eve.get('/api/rooms')).body.invitations.map(({roomId}: {roomId: string}) => roomId)).toEqual(
+      expect.arrayContaining([id, other]),
+    )
+  })
+
   it('reaches whoever registers the address later', async () => {
     const {id} = await createRoom(ann)
     await ann.post(`/api/rooms/${id}/invite`, {userId: 'Later@Example.com'})

@@ -64,9 +64,14 @@ export const left = (roomId: RoomId, {userId, username}: Actor): RoomEvent => ({
   data: {roomId, userId, username},
 })
 
-export const invited = (roomId: RoomId, whom: string, by: Actor): RoomEvent => ({
+export const invited = (
+  roomId: RoomId,
+  whom: string,
+  by: Actor,
+  {named = whom, standing = 'new'}: {named?: string; standing?: 'new' | 'old'} = {},
+): RoomEvent => ({
   type: 'UserInvited',
-  data: {roomId, invitee: inviteeOf(whom), inviterId: by.userId, inviterName: by.username},
+  data: {roomId, invitee: inviteeOf(whom), named, standing, inviterId: by.userId, inviterName: by.username},
 })
 
 export const declined = (roomId: RoomId, {userId, identity}: Actor): RoomEvent => ({
