@@ -97,12 +97,13 @@ export const openFoundation = async (
   }
   try {
     await makeSchema(pool, SCHEMA)
+    // Before keys are made that those of the copied log would meet.
+    await refuseUnfinished(pool, config.eventStore ? 'eventstoredb' : 'postgres')
     opening = openLog(config, url, onTrouble)
     const [{keys, masterKey}, log] = await Promise.all([
       withMasterKey(config, secrets, async (masterKey) => ({keys: await openKeyStore({pool, masterKey}), masterKey})),
       opening,
     ])
-    await refuseUnfinished(pool, log.adapter)
     const personKeys = openPersonKeys({pool, wrappingKey: keys.wrappingKey})
     const codec = openCodec(personKeys)
     const logIdentity = await openHistory({log, codec, keyCheck: keys.check})

@@ -4,14 +4,16 @@ import {cp, mkdir, readdir, readFile, stat, writeFile} from 'node:fs/promises'
 import {basename, join} from 'node:path'
 import {Readable, Transform} from 'node:stream'
 import {pipeline} from 'node:stream/promises'
+import {isDeepStrictEqual} from 'node:util'
 import {createGunzip, createGzip} from 'node:zlib'
-import {Pool} from 'pg'
+import {Pool, type PoolClient} from 'pg'
 import {z} from 'zod'
 import type {Config} from '../config.ts'
 import {makeSchema} from '../database/schema.ts'
 import {openLog, SCHEMA} from '../foundation.ts'
 import {appendInOrder} from '../log/appendInOrder.ts'
 import type {EventLog, LogRecord} from '../log/eventLog.ts'
+import {beginRestore, endRestore, UNFINISHED_TABLES, unfinishedRestore} from '../proof/unfinishedCopy.ts'
 import {linesIn} from './linesIn.ts'
 import type {Operator} from './operator.ts'
 
@@ -76,28 +78,41 @@ export const backup = async (operator: Operator, dir: string, keysFile: string |
   return manifest
 }
 
-/** Into a database with no event in its log, no seal and nothing in `state`. The read tables build themselves at the next start. */
+/**
+ * Into a database with no event in its log, no seal and nothing in `state`. Killed anywhere, it goes on when it is run again,
+ * and until it has come to its end no server starts there. The read tables build themselves at the next start.
+ */
 export const restore = async (config: Config, url: string, dir: string, keysFile: string | null): Promise<Manifest> => {
-  const manifest = await readManifest(dir)
+  const {manifest, id} = await readManifest(dir)
+  if (manifest.uploads > 0 && config.uploads.dir === null)
+    throw new BackupRefused('The backup holds uploads: set UPLOAD_DIR for them.')
   const pool = new Pool({connectionString: url, max: 4})
+  // An idle connection that broke, as all do when the database is stopped.
+  pool.on('error', () => {})
   let log: EventLog | null = null
   try {
     await makeSchema(pool, SCHEMA)
     log = await openLog(config, url, () => {})
-    if ((await log.head()) !== null) throw new BackupRefused('The log holds events: restore wants an empty database.')
+    const begun = await unfinishedRestore(pool)
+    if (begun !== null && begun !== id)
+      throw new BackupRefused(
+        'A restore of another backup did not come to its end: run that again, or take another database.',
+      )
+    if (begun === null && (await log.head()) !== null)
+      throw new BackupRefused('The log holds events: restore wants an empty database.')
     const names: string[] = []
     for (const schema of COPIED) {
       const known = await tablesOf(pool, schema)
-      for (const table of Object.keys(manifest[schema])) {
-        // A server that once ran here left its lease; it is nobody's now.
-        if (known.includes(table) && table !== 'server_lease') names.push(`${schema}.${table}`)
-      }
+      names.push(...known.filter((table) => table in manifest[schema]).map((table) => `${schema}.${table}`))
     }
     for (const name of names) {
       const {rows} = await pool.query(`SELECT FROM ${name} LIMIT 1`)
       if (rows.length > 0) throw new BackupRefused(`${name} holds rows: restore wants an empty database.`)
     }
-    if (keysFile !== null) await readKeys(pool, keysFile)
+    await inTransaction(pool, async (client) => {
+      await beginRestore(client, id)
+      if (keysFile !== null) await readKeys(client, keysFile)
+    })
     let records: Omit<LogRecord, 'position'>[] = []
     for await (const line of readLines(join(dir, 'log.ndjson.gz'))) {
       records.push(JSON.parse(line))
@@ -107,15 +122,28 @@ export const restore = async (config: Config, url: string, dir: string, keysFile
       }
     }
     await appendInOrder(log, records)
-    for (const name of names) await insertRows(pool, name, join(dir, `${name}.ndjson.gz`))
-    if (manifest.uploads > 0) {
-      if (config.uploads.dir === null) throw new BackupRefused('The backup holds uploads: set UPLOAD_DIR for them.')
-      await copyFolder(join(dir, 'uploads'), config.uploads.dir)
-    }
+    if (config.uploads.dir !== null && manifest.uploads > 0) await copyFolder(join(dir, 'uploads'), config.uploads.dir)
+    await inTransaction(pool, async (client) => {
+      for (const name of names) await insertRows(client, name, join(dir, `${name}.ndjson.gz`))
+      await endRestore(client)
+    })
     return manifest
   } finally {
     await log?.close()
     await pool.end()
+  }
+}
+
+const inTransaction = async (pool: Pool, work: (client: PoolClient) => Promise<void>): Promise<void> => {
+  const client = await pool.connect()
+  try {
+    await client.query('BEGIN')
+    await work(client)
+    await client.query('COMMIT')
+    client.release()
+  } catch (error) {
+    client.release(true)
+    throw error
   }
 }
 
@@ -128,13 +156,16 @@ const linesOf = async function* (log: EventLog, counted: () => void): AsyncGener
   }
 }
 
+/** What is of this place and this hour, and of no backup: who serves, and what is under way. */
+const OF_THIS_PLACE = ['server_lease', ...UNFINISHED_TABLES]
+
 const tablesOf = async (pool: Pool, schema: string): Promise<string[]> => {
   const {rows} = await pool.query<{name: string}>(
     // Unlogged ones hold what a crash may take.
     `SELECT relname AS name FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r' AND relpersistence = 'p' ORDER BY 1`,
     [schema],
   )
-  return rows.map(({name}) => name)
+  return rows.map(({name}) => name).filter((name) => !OF_THIS_PLACE.includes(name))
 }
 
 /** The rows as JSON, one snapshot, not all in memory at once. */
@@ -158,11 +189,11 @@ const rowsOf = async function* (pool: Pool, table: string, counted: (count: numb
   }
 }
 
-const insertRows = async (pool: Pool, table: string, file: string): Promise<void> => {
+const insertRows = async (client: PoolClient, table: string, file: string): Promise<void> => {
   let lines: string[] = []
   const insert = async () => {
     if (lines.length > 0)
-      await pool.query(`INSERT INTO ${table} SELECT * FROM json_populate_recordset(NULL::${table}, $1)`, [
+      await client.query(`INSERT INTO ${table} SELECT * FROM json_populate_recordset(NULL::${table}, $1)`, [
         `[${lines.join(',')}]`,
       ])
     lines = []
@@ -190,7 +221,8 @@ const writeLines = async (path: string, lines: AsyncGenerator<string>): Promise<
 
 const readLines = (path: string): AsyncIterable<string> => linesIn(createReadStream(path).pipe(createGunzip()))
 
-const readManifest = async (dir: string): Promise<Manifest> => {
+/** `id`: of this backup, and of no other. */
+const readManifest = async (dir: string): Promise<{manifest: Manifest; id: string}> => {
   const text = await readFile(join(dir, 'manifest.json'), 'utf8').catch(() => null)
   if (text === null) throw new BackupRefused(`${dir} holds no manifest.json: it is no backup, or one that was cut off.`)
   const manifest = Manifest.safeParse(JSON.parse(text))
@@ -201,7 +233,7 @@ const readManifest = async (dir: string): Promise<Manifest> => {
     if (hash.digest('hex') !== expected)
       throw new BackupRefused(`${file} is not as it was written: the backup is damaged.`)
   }
-  return manifest.data
+  return {manifest: manifest.data, id: createHash('sha256').update(text).digest('hex')}
 }
 
 /** Files that are still coming in lie in a folder whose name begins with a dot: they are nobody's yet. */
@@ -228,15 +260,28 @@ const writeKeys = async (pool: Pool, file: string): Promise<void> => {
   await writeFile(file, `${JSON.stringify({format: FORMAT, ...tables})}\n`, {mode: 0o600, flag: 'wx'})
 }
 
-/** Into a database that has none. */
-export const readKeys = async (pool: Pool, file: string): Promise<void> => {
+/** Into a database that has none, or these. */
+export const readKeys = async (db: Pick<Pool | PoolClient, 'query'>, file: string): Promise<void> => {
   const tables = JSON.parse(await readFile(file, 'utf8')) as {[table: string]: unknown[]}
   for (const table of KEY_TABLES) {
-    const {rows} = await pool.query(`SELECT FROM keys.${table} LIMIT 1`)
-    if (rows.length > 0)
+    const wanted = tables[table] ?? []
+    const {rows} = await db.query<{row: unknown}>(`SELECT row_to_json(t) AS row FROM keys.${table} t`)
+    if (
+      rows.length > 0 &&
+      !sameRows(
+        rows.map(({row}) => row),
+        wanted,
+      )
+    )
       throw new BackupRefused('This database has keys already: restore without --keys, or into another.')
-    await pool.query(`INSERT INTO keys.${table} SELECT * FROM json_populate_recordset(NULL::keys.${table}, $1)`, [
-      JSON.stringify(tables[table] ?? []),
-    ])
+    if (rows.length === 0)
+      await db.query(`INSERT INTO keys.${table} SELECT * FROM json_populate_recordset(NULL::keys.${table}, $1)`, [
+        JSON.stringify(wanted),
+      ])
   }
+}
+
+const sameRows = (some: unknown[], others: unknown[]): boolean => {
+  const lines = (rows: unknown[]) => rows.map((row) => JSON.stringify(row)).sort()
+  return isDeepStrictEqual(lines(some), lines(others))
 }

@@ -1,4 +1,6 @@
-import {mkdtemp, readdir, readFile, writeFile} from 'node:fs/promises'
+import {spawn} from 'node:child_process'
+import {once} from 'node:events'
+import {mkdtemp, readdir, readFile, rm, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {Client} from 'pg'
@@ -25,6 +27,32 @@ const rowsIn = async (databaseUrl: string): Promise<{name: string; row: string}[
       all.push(...rows.map(({row}) => ({name, row})))
     }
     return all
+  } finally {
+    await client.end()
+  }
+}
+
+/** Kills it where it is about to write the first row of the table. */
+const restoreKilledAt = async (table: string, env: NodeJS.ProcessEnv, ...args: string[]): Promise<void> => {
+  const client = new Client({connectionString: env.DATABASE_URL})
+  await client.connect()
+  try {
+    await client.query(`BEGIN; LOCK TABLE ${table} IN SHARE MODE`)
+    const child = spawn(process.execPath, ['bin/community.js', 'restore', ...args], {
+      env: {PATH: process.env.PATH, ...env},
+      stdio: 'ignore',
+    })
+    const ended = once(child, 'exit')
+    await eventually(
+      async () => {
+        expect(child.exitCode).toBeNull()
+        const waiting = 'SELECT FROM pg_locks WHERE NOT granted AND relation = $1::regclass'
+        return (await client.query(waiting, [table])).rowCount === 1
+      },
+      {ms: 30_000},
+    )
+    child.kill('SIGKILL')
+    expect(await ended).toEqual([null, 'SIGKILL'])
   } finally {
     await client.end()
   }
@@ -133,6 +161,44 @@ describe('backup', () => {
     expect(text).toContain('message 3')
     for (const word of [ann.email, 'Ann', 'post 3', '127.0.0.1']) expect(text).not.toContain(word)
     expect(await files()).toEqual([])
+  })
+
+  it('is nothing until it is whole: killed anywhere, it goes on when it is run again, and no server starts before', {
+    timeout: 120_000,
+  }, async () => {
+    const server = await startServer({UPLOAD_DIR: await folder(), MAILS_PER_IP: '9'})
+    const ann = await signUp(server, {username: 'Ann'})
+    await ann.post('/api/posts', {title: 'here'})
+    for (let n = 0; n < 3; n++) await writeFile(join(server.env.UPLOAD_DIR!, `${n}`), `upload ${n}`)
+    const [dir, other, keys] = [await folder(), await folder(), join(await folder(), 'keys.json')]
+    expect((await community(server.env, 'backup', other)).status).toBe(0)
+    expect((await community(server.env, 'backup', dir, '--keys', keys)).status).toBe(0)
+    await server.stop()
+
+    const env = {...server.env, DATABASE_URL: await createDatabase(), UPLOAD_DIR: await folder()}
+    // Makes the tables.
+    await community(env, 'audit', 'verify')
+    for (const table of ['log.events', 'state.limits']) {
+      await restoreKilledAt(table, env, dir, '--keys', keys)
+      for (const args of [['serve'], ['users', 'erase', ann.id], ['audit', 'seal']])
+        expect(await community({...env, PORT: '0'}, ...args)).toEqual({
+          status: 1,
+          stdout: '',
+          stderr:
+            'A restore into this database did not come to its end: run it again with the same backup, it goes on from there\n',
+        })
+      expect(await community(env, 'restore', other)).toMatchObject({
+        status: 1,
+        stderr: expect.stringContaining('A restore of another backup did not come to its end'),
+      })
+    }
+    await rm(join(env.UPLOAD_DIR, '2'))
+    const restored = await community(env, 'restore', dir, '--keys', keys)
+    expect(restored).toMatchObject({status: 0, stderr: ''})
+    expect((await readdir(env.UPLOAD_DIR)).sort()).toEqual(['0', '1', '2'])
+    const again = visit((await startServer(env)).url, ann.cookies)
+    await eventually(async () => (await again.get('/api/me')).body?.user?.username === 'Ann', {ms: 30_000})
+    await eventually(async () => (await again.get('/api/posts')).body?.[0]?.title === 'here')
   })
 
   it('refuses a folder that holds something, a damaged backup, and a start without its keys', {
