@@ -1,9 +1,11 @@
+import {spawn} from 'node:child_process'
 import {randomBytes} from 'node:crypto'
 import {once} from 'node:events'
 import {chown, mkdtemp, readFile, rm} from 'node:fs/promises'
 import {type AddressInfo, connect as connectTcp, createServer} from 'node:net'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
+import {fileURLToPath} from 'node:url'
 import {afterAll, describe, expect, it} from 'vitest'
 import {createDatabase} from '../support/database.ts'
 import {eventually} from '../support/eventually.ts'
@@ -208,6 +210,29 @@ describe('serve', () => {
     starting.child.kill('SIGTERM')
     expect(await starting.ended).toMatchObject({status: 0})
     expect(await postgresPid(folder)).toBeNull()
+  }, 60_000)
+
+  it('ends with npm, which waits for it: SIGTERM to npm start', async () => {
+    const folder = await sharedFolder()
+    const npm = spawn('npm', ['start'], {
+      cwd: fileURLToPath(new URL('../..', import.meta.url)),
+      env: {PATH: process.env.PATH, HOME: folder, DATA_DIR: folder, PORT: '0'},
+      stdio: ['ignore', 'pipe', 'ignore'],
+      detached: true,
+    })
+    const ended = once(npm, 'exit')
+    try {
+      let stdout = ''
+      npm.stdout.on('data', (chunk) => {
+        stdout += chunk
+      })
+      await eventually(() => stdout.includes('the server is ready'), {ms: 30_000})
+      npm.kill('SIGTERM')
+      expect(await ended).toEqual([0, null])
+      expect(await postgresPid(folder)).toBeNull()
+    } finally {
+      if (npm.exitCode === null) process.kill(-npm.pid!, 'SIGKILL')
+    }
   }, 60_000)
 
   it('refuses to be the second server on a data directory, in one sentence, and harms the first in nothing', async () => {
