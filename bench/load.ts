@@ -47,3 +47,11 @@ export const load = async (
     p99: times[Math.floor(times.length * 0.99)] ?? Number.NaN,
   }
 }
+
+/** Where the server is not the limit, what can be compared is what a request costs it. */
+export const rates = (samples: Record<string, Load[]>): {unit: string; of: (side: Load[]) => number[]} => {
+  const isLimit = Object.values(samples).every((side) => side.every(({busy}) => busy > 0.9))
+  return isLimit
+    ? {unit: 'requests/s', of: (side) => side.map(({perSecond}) => perSecond)}
+    : {unit: 'requests per CPU second of the server', of: (side) => side.map(({cpuMicros}) => 1e6 / cpuMicros)}
+}

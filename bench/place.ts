@@ -1,10 +1,11 @@
-import {type ChildProcess, spawn} from 'node:child_process'
+import {type ChildProcess, execFile, spawn} from 'node:child_process'
 import {mkdtemp, readFile, rm} from 'node:fs/promises'
 import {createServer} from 'node:net'
 import {availableParallelism, tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {createInterface} from 'node:readline'
 import {fileURLToPath} from 'node:url'
+import {promisify} from 'node:util'
 import {Client} from 'pg'
 import {type EmbeddedPostgres, startEmbeddedPostgres} from '../src/database/embeddedPostgres.ts'
 
@@ -42,6 +43,8 @@ export type Place = {
   server(options: {databaseUrl: string; env?: NodeJS.ProcessEnv; nodeFlags?: string[]}): Promise<Running>
   /** A file of baselines/: it is given `options` as JSON, and says `ready` on a line. */
   baseline(file: string, options: object): Promise<Running>
+  /** A file of baselines/ that does its work and says what came out, as JSON on one line. */
+  work<T>(file: string, options: object): Promise<T>
   /** Ends the processes that were started since the last time. */
   endProcesses(): Promise<void>
   end(): Promise<void>
@@ -159,6 +162,12 @@ export const openPlace = async (dataDir: string | null): Promise<Place> => {
       const port = await freePort()
       const args = [join(BASELINES, file), JSON.stringify({...options, port})]
       return start(args, {port, ready: /^ready$/, env: {NODE_ENV: 'production'}})
+    },
+    work: async (file, options) => {
+      const command = [process.execPath, join(BASELINES, file), JSON.stringify(options)]
+      if (isPinnable) command.unshift('taskset', '-c', String(SERVER_CORE))
+      const {stdout} = await promisify(execFile)(command[0]!, command.slice(1), {env: {PATH: process.env.PATH}})
+      return JSON.parse(stdout)
     },
     endProcesses,
     end: async () => {

@@ -1,4 +1,4 @@
-import {createHash, randomBytes, randomUUID} from 'node:crypto'
+import {createHmac, randomBytes, randomUUID} from 'node:crypto'
 import {Client} from 'pg'
 import {readConfig} from '../src/config.ts'
 import type {DomainEvent} from '../src/domain/catalogue.ts'
@@ -17,14 +17,13 @@ import {SECRETS} from './place.ts'
 const IN_FLIGHT = 512
 const FOLDED_TOGETHER = 4_000
 
-export type Appends =
-  | AsyncIterable<{stream: string; events: DomainEvent[]}>
-  | Iterable<{stream: string; events: DomainEvent[]}>
+/** `after`: the stream's last revision; left out where it does not exist yet. */
+export type Append = {stream: string; events: DomainEvent[]; after?: number}
 
 export type World = {
   foundation: Foundation
-  /** Appends through codec and log: each to a stream that does not exist yet. */
-  append(appends: Appends): Promise<void>
+  /** Appends through codec and log, many at once. */
+  append(appends: Iterable<Append>): Promise<void>
 }
 
 /** Fills a database: `tell` appends events, then every read table is made from them by its own handlers. */
@@ -50,7 +49,7 @@ export const fillWorld = async (url: string, tell: (world: World) => Promise<voi
   await client.end()
 }
 
-const append = async ({log, codec}: Foundation, appends: Appends): Promise<void> => {
+const append = async ({log, codec}: Foundation, appends: Iterable<Append>): Promise<void> => {
   const metadata = {
     time: new Date().toISOString(),
     actor: null,
@@ -58,15 +57,16 @@ const append = async ({log, codec}: Foundation, appends: Appends): Promise<void>
     correlationId: randomUUID(),
     causationId: null,
   }
-  const iterator = Symbol.asyncIterator in appends ? appends[Symbol.asyncIterator]() : appends[Symbol.iterator]()
+  const iterator = appends[Symbol.iterator]()
   const one = async (): Promise<void> => {
     for (;;) {
-      const {done, value} = await iterator.next()
+      const {done, value} = iterator.next()
       if (done) return
+      const {stream, events, after = -1} = value
       const records = []
-      for (const event of value.events) records.push(await codec.encode({id: randomUUID(), event, metadata}))
-      const result = await log.append(value.stream, records, 'none')
-      if (!result.ok) throw new Error(`${value.stream} was not appended: ${result.reason}`)
+      for (const event of events) records.push(await codec.encode({id: randomUUID(), event, metadata}))
+      const result = await log.append(stream, records, after === -1 ? 'none' : after)
+      if (!result.ok) throw new Error(`${stream} was not appended: ${result.reason}`)
     }
   }
   await Promise.all(Array.from({length: IN_FLIGHT}, one))
@@ -87,21 +87,24 @@ const project = async ({pool, log, codec, logIdentity, url}: Foundation): Promis
       throw new Error(why)
     },
   }
-  let gathered: TailEvent[] = []
-  let written = Promise.resolve()
-  const write = async () => {
+  try {
+    let gathered: TailEvent[] = []
+    let written = Promise.resolve()
+    const write = async () => {
+      await written
+      const events = gathered
+      gathered = []
+      if (events.length > 0) written = feed(feeding, generations, events)
+    }
+    for await (const records of log.readAll()) {
+      gathered.push(...(await codec.decode(records)))
+      if (gathered.length >= FOLDED_TOGETHER) await write()
+    }
+    await write()
     await written
-    const events = gathered
-    gathered = []
-    if (events.length > 0) written = feed(feeding, generations, events)
+  } finally {
+    await client.end()
   }
-  for await (const records of log.readAll()) {
-    gathered.push(...(await codec.decode(records)))
-    if (gathered.length >= FOLDED_TOGETHER) await write()
-  }
-  await write()
-  await written
-  await client.end()
   for (const generation of generations) await goLive(pool, generation)
 }
 
@@ -118,29 +121,31 @@ export const people = (count: number): Actor[] =>
     identity: randomBytes(32).toString('hex') as IdentityHash,
   }))
 
-/** People as they are once they have used the link in their mail. */
-export function* registrations(
+/** Registers these people, as they are once they have used the link in their mail. */
+export const register = async (
+  {append}: Pick<World, 'append'>,
   of: readonly Actor[],
-  passwordHash: string | null = null,
-): Generator<{stream: string; events: DomainEvent[]}> {
-  for (const {userId, username, identity} of of) {
-    const data = {userId, provider: 'email' as const, identity: identity!, username, passwordHash}
-    const email = `${createHash('sha256').update(userId).digest('hex').slice(0, 12)}@example.com`
-    const registered = {type: 'UserRegistered' as const, data: {...data, email, tokenHash: null, tokenExpiresAt: null}}
-    yield {stream: userStream(userId), events: [registered]}
-    yield {
-      stream: identityStream(identity!),
-      events: [{type: 'IdentityClaimed', data: {identity: identity!, userId}}],
-    }
-  }
+  {passwordHash = null, email = emailOf}: {passwordHash?: string | null; email?: (userId: string) => string} = {},
+): Promise<void> => {
+  await append(
+    of.map(({userId, username, identity}) => {
+      const about = {userId, provider: 'email' as const, identity: identity!, email: email(userId), username}
+      const data = {...about, passwordHash, tokenHash: null, tokenExpiresAt: null}
+      return {stream: userStream(userId), events: [{type: 'UserRegistered', data}]}
+    }),
+  )
+  await append(
+    of.map(({userId, identity}) => {
+      const data = {identity: identity!, userId}
+      return {stream: identityStream(identity!), events: [{type: 'IdentityClaimed', data}]}
+    }),
+  )
 }
 
+const emailOf = (userId: string): string => `${userId.slice(-12)}@example.com`
+
 /** Posts of `characters` of text each, by these people in turn. */
-export function* postsBy(
-  by: readonly Actor[],
-  count: number,
-  characters = 200,
-): Generator<{stream: string; events: DomainEvent[]}> {
+export function* postsBy(by: readonly Actor[], count: number, characters = 200): Generator<Append> {
   const body = textOf(characters)
   for (let n = 0; n < count; n++) {
     const {userId: authorId, username: authorName} = by[n % by.length]!
@@ -148,4 +153,25 @@ export function* postsBy(
     const data = {postId, authorId, authorName, title: `Post number ${n}`, body, attachments: []}
     yield {stream: postStream(postId), events: [{type: 'PostCreated', data}]}
   }
+}
+/** The Cookie header of a new session of this person: the row and the signature that signing in gives. */
+export const signIn = async (url: string, of: readonly {userId: string}[]): Promise<string[]> => {
+  const client = new Client({connectionString: url})
+  await client.connect()
+  const maxAge = 30 * 86_400_000
+  const expires = new Date(Date.now() + maxAge)
+  const cookie = {originalMaxAge: maxAge, expires, secure: false, httpOnly: true, path: '/', sameSite: 'lax'}
+  const sids = of.map(() => randomBytes(24).toString('base64url'))
+  const sessions = of.map(({userId}) =>
+    JSON.stringify({cookie, userId, signedInAt: Date.now(), day: Math.floor(Date.now() / 86_400_000)}),
+  )
+  await client.query(
+    'INSERT INTO state.sessions (sid, sess, expire) SELECT sid, sess, $3 FROM unnest($1::text[], $2::json[]) AS s(sid, sess)',
+    [sids, sessions, expires],
+  )
+  await client.end()
+  return sids.map((sid) => {
+    const signature = createHmac('sha256', SECRETS.SESSION_SECRET).update(sid).digest('base64').replace(/=+$/, '')
+    return `sid=${encodeURIComponent(`s:${sid}.${signature}`)}`
+  })
 }

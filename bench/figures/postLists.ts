@@ -1,28 +1,14 @@
 import {answerOf, assertSame} from '../answers.ts'
 import {type Bench, type Figure, inTurn, judge, type Row} from '../harness.ts'
-import {type Load, load} from '../load.ts'
-import {fillWorld, people, postsBy, registrations} from '../world.ts'
+import {load, rates} from '../load.ts'
+import {postsDatabase} from './postPages.ts'
 
 const LEAVES_OUT =
   'TLS, a network, clients that already have the list (304), and what an answer costs that nobody asked for since the last change (one reading of the table).'
 
-/** Where the server is not the limit, what can be compared is what a request costs it. */
-export const rates = (samples: Record<string, Load[]>): {unit: string; of: (side: Load[]) => number[]} => {
-  const isLimit = Object.values(samples).every((side) => side.every(({busy}) => busy > 0.9))
-  return isLimit
-    ? {unit: 'requests/s', of: (side) => side.map(({perSecond}) => perSecond)}
-    : {unit: 'requests per CPU second of the server', of: (side) => side.map(({cpuMicros}) => 1e6 / cpuMicros)}
-}
-
 const list = async (bench: Bench, count: number): Promise<Row[]> => {
   const {place, quick} = bench
-  const databaseUrl = await place.database(`posts_${count}`, (url) =>
-    fillWorld(url, async ({append}) => {
-      const by = people(20)
-      await append(registrations(by))
-      await append(postsBy(by, count))
-    }),
-  )
+  const databaseUrl = await postsDatabase(bench, count)
   const ours = await place.server({databaseUrl})
   const answers = [await answerOf(ours.url, '/api/posts')]
   const same = await place.baseline('fixedAnswers.ts', {middleware: true, answers})

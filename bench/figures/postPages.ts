@@ -1,0 +1,76 @@
+import {assertSame} from '../answers.ts'
+import {type Bench, type Figure, inTurn, judge} from '../harness.ts'
+import {load, rates} from '../load.ts'
+import {SECRETS} from '../place.ts'
+import {fillWorld, people, postsBy, register} from '../world.ts'
+
+const LEAVES_OUT =
+  "TLS and a network; pages that somebody asks for twice; a database whose tables are larger than the machine's memory."
+
+/** The database whose log holds so many posts, and little else. */
+export const postsDatabase = ({place, say}: Bench, count: number): Promise<string> =>
+  place.database(`posts_${count}`, async (url) => {
+    say(`making ${count.toLocaleString('en')} posts`)
+    await fillWorld(url, async (world) => {
+      const {append} = world
+      const by = people(20)
+      await register(world, by)
+      await append(postsBy(by, count))
+    })
+  })
+
+/** Pages at random cursors. */
+const anywhere = (count: number) => [
+  {
+    setupRequest: (request: object) => ({
+      ...request,
+      path: `/api/posts?limit=20&cursor=${100 + Math.floor(Math.random() * (count - 100))}`,
+    }),
+  },
+]
+
+export const postPages: Figure = {
+  name: 'post-pages',
+  measure: async (bench) => {
+    const {place, quick} = bench
+    const [few, many] = quick ? [200, 1_000] : [10_000, 1_000_000]
+    const [small, large] = [await postsDatabase(bench, few), await postsDatabase(bench, many)]
+    const ours = await place.server({databaseUrl: large})
+    const ofFew = await place.server({databaseUrl: small})
+    const same = await place.baseline('bareQuery.ts', {databaseUrl: large, secret: SECRETS.SESSION_SECRET})
+    await assertSame(ours.url, same.url, `/api/posts?limit=20&cursor=${many - 10}`)
+    const seconds = quick ? 1 : 5
+    const samples = await inTurn(bench, {
+      ours: () => load(ours, {seconds, requests: anywhere(many)}),
+      same: () => load(same, {seconds, requests: anywhere(many)}),
+    })
+    const {unit, of} = rates(samples)
+    // At a load that is none, so that it is the table that is measured and no queue.
+    const paced = {seconds, connections: 10, rate: quick ? 100 : 300}
+    const times = await inTurn(bench, {
+      many: () => load(ours, {...paced, requests: anywhere(many)}),
+      few: () => load(ofFew, {...paced, requests: anywhere(few)}),
+    })
+    const figure = `GET /api/posts?limit=20 at a random cursor among ${many.toLocaleString('en')} posts`
+    return [
+      judge({
+        figure,
+        against: 'Express with the same middleware and headers + pg, the one bare query',
+        unit,
+        ours: of(samples.ours),
+        baseline: of(samples.same),
+        atLeast: 0.9,
+        leavesOut: LEAVES_OUT,
+      }),
+      judge({
+        figure: `${figure}, p99 at ${paced.rate} requests/s`,
+        against: `the same among ${few.toLocaleString('en')} posts`,
+        unit: 'ms',
+        ours: times.many.map(({p99}) => p99),
+        baseline: times.few.map(({p99}) => p99),
+        atMost: 1.3,
+        leavesOut: LEAVES_OUT,
+      }),
+    ]
+  },
+}
