@@ -75,6 +75,7 @@ describe('docs/operations.md', () => {
       await newVersion.change('src/projections/posts.ts', 'version: 1', 'version: 2')
       const where = (of: typeof checkout) => join(of.main, '../..')
       let erased: Person | undefined
+      let room = {id: '', madeBy: ''}
       let moved = ''
       /** What stands for the reader's own in the page. */
       const own: [RegExp, (found: string) => string][] = [
@@ -82,6 +83,9 @@ describe('docs/operations.md', () => {
         [/\$\(openssl rand -base64 \d+\)/g, () => randomBytes(32).toString('base64')],
         [/smtps:\/\/user:password@mail\.example\.org/g, () => mail.url],
         [/email_k3v2mmq7y5d4c6b2a7zj3h5w2e/g, () => erased!.id],
+        [/\br-k3v2mmq7y5d4c6b2a7zj3h5w2e/g, () => room.id],
+        [/6f0c9a9e-0d0f-4b5e-9d52-0a8a0f6f3c1e/g, () => room.madeBy],
+        [/2026-11-24T18:00/g, () => new Date().toISOString()],
         [/postgres:\/\/user:password@host:5432\/database/g, () => moved],
         [/esdb:\/\/user:password@host:2113/g, () => process.env.EVENTSTORE_URL ?? ''],
       ]
@@ -151,6 +155,8 @@ describe('docs/operations.md', () => {
       erased = bob
       for (let n = 0; n < 30; n++) await ann.post('/api/posts', {title: `post ${n}`})
       await bob.post('/api/posts', {title: 'by Bob'})
+      const made = await ann.post('/api/rooms', {name: 'Kitchen'})
+      room = {id: made.body.room.id, madeBy: made.headers.get('x-request-id')!}
       await run(reader, take('First start'))
 
       // A backup, and the same from it elsewhere.

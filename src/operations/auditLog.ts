@@ -142,6 +142,10 @@ const asDocument = async function* (
   yield before === '[\n' ? '[]\n' : '\n]\n'
 }
 
+/** An identity's stream is the one that is longer, and its data has the rest. */
+const shortened = (text: string, length: number): string =>
+  text.length > length ? `${text.slice(0, length - 1)}…` : text
+
 /** As wide as what stands in them mostly is: the widest is not known before it comes. The last one takes the rest. */
 const WIDTHS = {time: 24, type: 22, actor: 34, stream: 40}
 
@@ -161,6 +165,6 @@ const lineOf = (event: ToldEvent, width: number): string =>
     styled('dim', told(event.time).padEnd(WIDTHS.time)),
     styled(event.fault === undefined ? 'cyan' : 'red', told(event.type).padEnd(WIDTHS.type)),
     told(event.actor).padEnd(WIDTHS.actor),
-    told(event.stream).padEnd(WIDTHS.stream),
+    shortened(told(event.stream), WIDTHS.stream).padEnd(WIDTHS.stream),
     event.fault === undefined ? dataOf(event) : styled('red', printable(event.fault)),
   ].join('  ')
