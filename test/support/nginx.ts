@@ -1,10 +1,10 @@
 import {execFileSync, spawn} from 'node:child_process'
 import {once} from 'node:events'
 import {chmod, mkdtemp, readFile, rm, writeFile} from 'node:fs/promises'
-import {type AddressInfo, createServer} from 'node:net'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {eventually} from './eventually.ts'
+import {freePort} from './freePort.ts'
 
 export const hasNginx = (() => {
   try {
@@ -16,15 +16,6 @@ export const hasNginx = (() => {
 })()
 
 const CONF = new URL('../../deploy/nginx.conf', import.meta.url)
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const {port} = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** A real nginx with deploy/nginx.conf, before these nodes instead of its own. */
 export const startNginx = async (nodes: readonly {url: string}[]): Promise<{url: string; stop(): Promise<void>}> => {
