@@ -36,6 +36,8 @@ import {openUploadUrls} from './uploads/uploadUrls.ts'
 
 const READY_MS = 1_500
 const DRAIN_MS = 3_000
+/** Connections that the system holds until we take them: everybody who comes back at once. Node's own 511 are soon full, and then reset. */
+const BACKLOG = 4_096
 
 export type App = {
   /** Resolves when it listens. */
@@ -217,7 +219,7 @@ const untilLive = async (applied: {building(wanted: typeof tables): string[]}): 
 const listen = (server: Server, {port, host}: Config): Promise<number> =>
   new Promise((resolve, reject) => {
     server.once('error', reject)
-    server.listen(port, host, () => {
+    server.listen({port, host, backlog: BACKLOG}, () => {
       server.off('error', reject)
       const address = server.address()
       resolve(typeof address === 'object' && address !== null ? address.port : port)
