@@ -211,8 +211,8 @@ export const openApp = (
 
 /** New tables, and tables of a log that did not grow meanwhile, are there at once; who must rebuild says so in /readyz. */
 const untilLive = async (applied: {building(wanted: typeof tables): string[]}): Promise<void> => {
-  const until = Date.now() + READY_MS
-  while (applied.building(tables).length > 0 && Date.now() < until)
+  const until = performance.now() + READY_MS
+  while (applied.building(tables).length > 0 && performance.now() < until)
     await new Promise((resolve) => setTimeout(resolve, 5))
 }
 

@@ -80,7 +80,7 @@ export type Execute = ReturnType<typeof openExecute>
  * again. Commands that wait for the same stream share one append. A refusal that rests on remembered state is decided
  * again from the log before it is given.
  */
-export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog; codec: Codec; now?: () => Date}) => {
+export const openExecute = ({log, codec}: {log: EventLog; codec: Codec}) => {
   const streams = new Map<string, Stream>()
   // What was read or decided before everything was forgotten must not be remembered after it.
   let forgotten = 0
@@ -97,7 +97,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
         appending: new Set(),
         waiting: [],
         busy: false,
-        contendedUntil: 0,
+        contendedUntil: Number.NEGATIVE_INFINITY,
         roundTripMs: 2,
         wroteAt: 0,
         unbrokenSince: 0,
@@ -160,7 +160,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
       try {
         return await log.append(name, records, expected)
       } catch (error) {
-        if (!(error instanceof LogUnavailable) || now().getTime() >= deadline) throw error
+        if (!(error instanceof LogUnavailable) || performance.now() >= deadline) throw error
         await pause(50)
       }
     }
@@ -250,8 +250,8 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
         return settle(result.position)
       }
       if (result.reason === 'tooLarge') throw new RangeError(`an event for ${name} is larger than the log takes`)
-      stream.contendedUntil = now().getTime() + CONTENDED_MS
-      for (const work of batch.filter(({deadline}) => now().getTime() >= deadline)) {
+      stream.contendedUntil = performance.now() + CONTENDED_MS
+      for (const work of batch.filter(({deadline}) => performance.now() >= deadline)) {
         batch.splice(batch.indexOf(work), 1)
         work.fail(new Busy(`${name} is written by others`))
       }
@@ -287,7 +287,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
   const giveWay = async (stream: Stream): Promise<void> => {
     const gap = performance.now() - stream.wroteAt
     const wide = 2 * stream.roundTripMs
-    const contended = stream.contendedUntil > now().getTime()
+    const contended = stream.contendedUntil > performance.now()
     const due = performance.now() - stream.unbrokenSince > UNBROKEN_MS
     const wanted = contended ? Math.random() * wide : due ? wide : 0
     if (gap < wanted) await pause(wanted - gap)
@@ -316,14 +316,13 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
     ): Promise<Executed<S, E> | Refusal> => {
       const stream = streamOf(name, fold)
       if (stream.waiting.length >= WAITING) return Promise.reject(new Busy(`too many commands wait for ${name}`))
-      const time = now()
       return new Promise((settle, fail) => {
         const work: Work<S, E> = {
           context,
-          time: time.toISOString(),
+          time: new Date().toISOString(),
           firstEventId,
           decide,
-          deadline: time.getTime() + PATIENCE_MS,
+          deadline: performance.now() + PATIENCE_MS,
           settle,
           fail,
         }
@@ -355,7 +354,7 @@ export const openExecute = ({log, codec, now = () => new Date()}: {log: EventLog
         return
       }
       stream.cached = advance(stream, cached, [event])
-      if (stream.busy && !stream.appending.has(event.id)) stream.contendedUntil = now().getTime() + CONTENDED_MS
+      if (stream.busy && !stream.appending.has(event.id)) stream.contendedUntil = performance.now() + CONTENDED_MS
     },
 
     /** What is remembered may be behind what the tail missed: forget it. */

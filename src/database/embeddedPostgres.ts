@@ -47,7 +47,7 @@ export const startEmbeddedPostgres = async (options: EmbeddedPostgresOptions): P
       await boundLog(cluster).catch(() => {})
       if (isRunning(pid)) continue
       logger.warn({pid}, 'PostgreSQL went away; it is started again')
-      if (restarts.push(Date.now()) > RESTARTS_A_MINUTE && Date.now() - restarts.shift()! < 60_000) {
+      if (restarts.push(performance.now()) > RESTARTS_A_MINUTE && performance.now() - restarts.shift()! < 60_000) {
         throw new Error(`it went away ${RESTARTS_A_MINUTE + 1} times within a minute`)
       }
       const again = await readyPostmaster(cluster, stopping.signal, first.port)

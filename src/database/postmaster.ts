@@ -81,11 +81,11 @@ export const urlOf = ({folder, password}: Pick<Cluster, 'folder' | 'password'>, 
 
 /** The PostgreSQL of this cluster once it takes connections: the one that runs, or a new one, at `port` if given. */
 export const readyPostmaster = async (cluster: Cluster, stopping: AbortSignal, port?: number): Promise<Postmaster> => {
-  const deadline = Date.now() + START_MS
+  const deadline = performance.now() + START_MS
   let started: Started | undefined
   let complaint = 'it is still starting'
   try {
-    while (Date.now() < deadline) {
+    while (performance.now() < deadline) {
       const running = await findPostmaster(cluster.dataDir)
       if (running?.status === 'ready') return running
       if (!running && !started) {
@@ -205,8 +205,8 @@ export const shutDown = async (pid: number) => {
     } catch {
       return
     }
-    const deadline = Date.now() + ms
-    while (Date.now() < deadline) {
+    const deadline = performance.now() + ms
+    while (performance.now() < deadline) {
       if (!isRunning(pid)) return
       await sleep(10)
     }

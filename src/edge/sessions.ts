@@ -37,6 +37,7 @@ const SIGNED_IN_MS = 30 * DAY_MS
 const ANONYMOUS_MS = DAY_MS
 const OAUTH_MS = 10 * 60_000
 const SESSION_COOKIE = 'sid'
+const PRUNE_MS = 15 * 60_000
 
 export type Sessions = {
   /** Loads the request's session; one that is written to is saved when the answer begins. */
@@ -71,7 +72,8 @@ export const openSessions = ({
     tableName: 'sessions',
     // Rolling without a write a request: the session itself is prolonged once a day, below.
     disableTouch: true,
-    pruneSessionInterval: 15 * 60,
+    // Its own goes by this machine's clock: one that is wrong would end everybody's sessions.
+    pruneSessionInterval: false,
     errorLog: () => {},
   })
   const handle = session({
@@ -83,6 +85,10 @@ export const openSessions = ({
     rolling: true,
     cookie: {...cookie, maxAge: ANONYMOUS_MS},
   })
+
+  const pruning = setInterval(() => {
+    pool.query('DELETE FROM state.sessions WHERE expire < now()').catch(() => {})
+  }, PRUNE_MS).unref()
 
   // A request that was under way while its session ended must not bring it back: only a new session is inserted.
   const unsaved = new WeakSet<object>()
@@ -147,7 +153,10 @@ export const openSessions = ({
       return rowCount === 1
     },
 
-    stop: () => store.close(),
+    stop: () => {
+      clearInterval(pruning)
+      store.close()
+    },
   }
 }
 

@@ -41,14 +41,17 @@ export const openEventStoreDbLog = async ({
     attempt: (deadline: number) => Promise<T>,
     {signal = closing.signal, patient = false} = {},
   ): Promise<T> => {
-    const deadline = Date.now() + timeoutMs
+    const until = performance.now() + timeoutMs
     for (let failures = 0; ; failures++) {
+      const leftMs = until - performance.now()
       try {
         signal.throwIfAborted()
-        return await (patient ? attempt(deadline) : inTime(attempt(deadline), deadline - Date.now(), signal))
+        // gRPC wants a time of day.
+        const attempted = attempt(Date.now() + leftMs)
+        return await (patient ? attempted : inTime(attempted, leftMs, signal))
       } catch (error) {
         const pauseMs = backoff(failures)
-        if (signal.aborted || Date.now() + pauseMs >= deadline) {
+        if (signal.aborted || performance.now() + pauseMs >= until) {
           throw new LogUnavailable(`EventStoreDB did not ${what}`, {cause: error})
         }
         await pause(pauseMs, undefined, {signal}).catch(() => {})

@@ -226,7 +226,7 @@ export const openPostgresLog = async ({
   const write = async (batch: Waiting[]): Promise<void> => {
     const client = await writer.client()
     const json = `[${batch.map((append) => append.json).join(',')}]`
-    const left = Math.max(1, Math.max(...batch.map(({deadline}) => deadline)) - Date.now())
+    const left = Math.max(1, Math.max(...batch.map(({deadline}) => deadline)) - performance.now())
     const {rows} = await within(
       left,
       client.query<[string, string, string]>({
@@ -264,7 +264,7 @@ export const openPostgresLog = async ({
       } catch (error) {
         onTrouble('an append failed', error)
         if (!isStatementError(error)) writer.drop()
-        const now = Date.now()
+        const now = performance.now()
         const again = batch.filter((append) => append.deadline > now && !closed)
         for (const append of batch) {
           if (!again.includes(append))
@@ -347,7 +347,7 @@ export const openPostgresLog = async ({
       if (closed) return Promise.reject(new LogUnavailable('the log is closed'))
       const json = `{"s":${JSON.stringify(stream)},"r":${expected === 'none' ? -1 : expected},"e":[${items.join(',')}]}`
       return new Promise((settle, fail) => {
-        const deadline = Date.now() + timeoutMs
+        const deadline = performance.now() + timeoutMs
         queue.push({stream, expected, events, json, deadline, alone: false, settle, fail})
         void writeAll()
       })

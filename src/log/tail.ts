@@ -90,9 +90,9 @@ export const openTail = ({
       listeners.push(listener)
     },
     reached: async (wanted, ms) => {
-      const until = Date.now() + ms
+      const until = performance.now() + ms
       while (position === null || position < wanted) {
-        const left = until - Date.now()
+        const left = until - performance.now()
         if (left <= 0 || stopped.signal.aborted) return false
         await orAfter(wake.next(), left)
       }

@@ -164,8 +164,8 @@ export const openSockets = (
 }
 
 const until = async (condition: () => boolean, ms: number): Promise<void> => {
-  const deadline = Date.now() + ms
-  while (!condition() && Date.now() < deadline) await pause(5)
+  const deadline = performance.now() + ms
+  while (!condition() && performance.now() < deadline) await pause(5)
 }
 
 const callbackOf = (args: unknown[]): Reply => {
