@@ -94,7 +94,7 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
     const joining = delivery.begin(socket, by.userId, roomId, asOf.revision)
     if (!joining) return
     try {
-      // A leave that the tail brought before the queue was there.
+      // Of a leave that the tail brought before the queue was there nothing is told any more.
       const {state: now} = await execute.load(roomStream(roomId), roomFold)
       if (!isMember(now, by.userId)) throw new ApiError('NOT_A_MEMBER')
       const {state: chat, position} = await execute.load(chatStream(roomId), chatFold, {fresh: true})
@@ -102,6 +102,9 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
       if (since !== undefined && since > seq) throw new ApiError('SINCE_UNKNOWN')
       const missed = since === undefined ? 0 : seq - since
       const truncated = missed > MAX_REPLAY
+      // What the log holds may still be on its way here: a leave that stands before these messages, and they themselves,
+      // which must find the queue, which passes over them.
+      if (position !== null && !(await tail.reached(position, 2_000))) throw new ApiError('BUSY')
       if (missed > 0 && !truncated) {
         for await (const message of readChat(parts, roomId, {after: since!, upTo: seq})) {
           await caughtUp(socket)
@@ -109,8 +112,6 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
           socket.emit('message', messageOf(message))
         }
       }
-      // What was read from the log may still be on its way here; it must find the queue, which passes over it.
-      if (position !== null && !(await tail.reached(position, 2_000))) throw new ApiError('BUSY')
       delivery.acknowledge(by.userId, position)
       const done = delivery.finish(roomId, joining, seq, () =>
         reply(truncated ? {...answer(seq), truncated} : answer(seq)),

@@ -14,7 +14,7 @@ const BACK_MS = 5_000
 
 describe('kill -9', () => {
   it('of the server at random moments under load, also while it starts', {timeout}, async (context) => {
-    const kills = times(3, 100)
+    const kills = times(2, 100)
     const dataDir = await newFolder()
     const node = await startNode({}, dataDir)
     const load = await startLoad(node.server)

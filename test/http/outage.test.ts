@@ -2,17 +2,12 @@ import {describe, expect, it, onTestFinished} from 'vitest'
 import {createDatabase} from '../support/database.ts'
 import {eventually} from '../support/eventually.ts'
 import {connect, type Reply, signUp, startServer, visit} from '../support/server.ts'
-import {startTcpProxy} from '../support/tcpProxy.ts'
+import {throughProxy} from '../support/tcpProxy.ts'
 
 const startBehindProxy = async () => {
-  // The embedded PostgreSQL listens at a Unix socket where there are such; its URL then names no host.
-  const url = new URL((await createDatabase()).replace('@/', '@127.0.0.1/'))
-  const [folder, port] = [url.searchParams.get('host'), url.searchParams.get('port') ?? url.port]
-  const proxy = await startTcpProxy(folder === null ? Number(port) : `${folder}/.s.PGSQL.${port}`)
+  const {proxy, url} = await throughProxy(await createDatabase())
   onTestFinished(() => proxy.close())
-  url.search = ''
-  url.port = String(proxy.port)
-  return {proxy, server: await startServer({DATABASE_URL: url.href, MAILS_PER_IP: '1000'})}
+  return {proxy, server: await startServer({DATABASE_URL: url, MAILS_PER_IP: '1000'})}
 }
 
 const expectUnavailable = ({status, body, text, headers}: Reply) => {

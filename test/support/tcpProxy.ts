@@ -6,13 +6,13 @@ export type TcpProxy = {
   port: number
   /** Resets every connection; new ones are taken. */
   cut(): void
-  /** While stalled no byte passes in either direction, and connections stay. */
-  stall(): void
+  /** While stalled no byte passes in either direction, and connections stay. `only`: those that began with this text. */
+  stall(only?: string): void
   /** Every byte arrives so much later, in either direction, until `resume`. */
   delay(ms: number): void
   /**
-   * Ends every connection towards one side only. The other side is told nothing, ever: its connection stays open, and
-   * what it sends goes nowhere. New connections are taken.
+   * Ends every connection towards one side. Towards the server, the client is told nothing, ever: its connection stays
+   * open, and what it sends goes nowhere. New connections are taken.
    */
   halfClose(towards: 'client' | 'server'): void
   resume(): void
@@ -22,8 +22,8 @@ export type TcpProxy = {
   close(): Promise<void>
 }
 
-/** `isSilent`: one side was told that it is over, the other was not. */
-type Pair = {near: Socket; far: Socket; isSilent: boolean}
+/** `isSilent`: the server was told that it is over, the client was not. */
+type Pair = {near: Socket; far: Socket; isSilent: boolean; began: string}
 
 /** `to`: a port on 127.0.0.1, or the path of a Unix socket. */
 export const startTcpProxy = async (to: number | string): Promise<TcpProxy> => {
@@ -40,12 +40,15 @@ export const startTcpProxy = async (to: number | string): Promise<TcpProxy> => {
     const target = typeof to === 'string' ? {path: to} : {port: to, host: '127.0.0.1', noDelay: true}
     const far = connect({...target, allowHalfOpen: true})
     near.setNoDelay(true)
-    const pair: Pair = {near, far, isSilent: false}
+    const pair: Pair = {near, far, isSilent: false, began: ''}
     pairs.add(pair)
+    near.once('data', (bytes) => {
+      pair.began = bytes.toString('latin1')
+    })
     for (const [from, onto] of [[near, far] as const, [far, near] as const]) {
       let dueAt = 0
       const pass = (bytes: Buffer) => {
-        if (!pair.isSilent && !onto.destroyed && !onto.write(bytes)) from.pause()
+        if (!pair.isSilent && onto.writable && !onto.write(bytes)) from.pause()
       }
       from.on('data', (bytes) => {
         const now = performance.now()
@@ -82,16 +85,17 @@ export const startTcpProxy = async (to: number | string): Promise<TcpProxy> => {
   return {
     port: (server.address() as AddressInfo).port,
     cut,
-    stall: () => {
-      stalled = true
-      for (const {near, far} of pairs) for (const socket of [near, far]) socket.pause()
+    stall: (only) => {
+      stalled = only === undefined
+      for (const {near, far, began} of pairs)
+        if (only === undefined || began.includes(only)) for (const socket of [near, far]) socket.pause()
     },
     delay: (ms) => {
       delayMs = ms
     },
     halfClose: (towards) => {
       for (const pair of pairs) {
-        pair.isSilent = true
+        pair.isSilent = towards === 'server'
         const told = towards === 'client' ? pair.near : pair.far
         told.end()
       }
@@ -114,4 +118,18 @@ export const startTcpProxy = async (to: number | string): Promise<TcpProxy> => {
       await once(server, 'close')
     },
   }
+}
+
+/** The same URL by way of a proxy. The embedded PostgreSQL listens at a Unix socket where there are such. */
+export const throughProxy = async (given: string): Promise<{proxy: TcpProxy; url: string}> => {
+  // Its URL then names no host.
+  const url = new URL(given.replace('@/', '@127.0.0.1/'))
+  const folder = url.searchParams.get('host')
+  const port = url.searchParams.get('port') ?? url.port
+  const proxy = await startTcpProxy(folder === null ? Number(port) : `${folder}/.s.PGSQL.${port}`)
+  url.searchParams.delete('host')
+  url.searchParams.delete('port')
+  url.hostname = '127.0.0.1'
+  url.port = String(proxy.port)
+  return {proxy, url: url.href}
 }
