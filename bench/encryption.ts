@@ -137,7 +137,7 @@ const rebuild = async ({foundation}: Variant, tables: readonly ReadTable[]): Pro
   for (const table of tables) {
     await beginAnew(pool, table, {logIdentity, adapter: log.adapter})
     const [generation] = await readGenerations(pool, [table])
-    await fill({log, codec}, feeding, generation!, {signal: new AbortController().signal})
+    await fill({log, codec}, feeding, [generation!], {signal: new AbortController().signal})
     await dropGeneration(pool, generation!).catch(() => {})
   }
   await client.end()

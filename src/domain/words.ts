@@ -30,7 +30,7 @@ export type Word = {text: string; last?: string}
 export const wordsOf = (text: string): Word[] => {
   const words: Word[] = []
   if (ASCII.test(text)) {
-    for (const [word] of text.toLowerCase().matchAll(ASCII_RUN)) words.push({text: word.slice(0, MAX_LENGTH)})
+    for (const word of text.toLowerCase().match(ASCII_RUN) ?? []) words.push({text: word.slice(0, MAX_LENGTH)})
     return words
   }
   for (const {0: run, groups} of fold(text).matchAll(RUN)) {

@@ -75,12 +75,12 @@ const rebuildNamed = (names: string[], all: boolean): Promise<Report> => {
   return withFeed(async (operator) => {
     const results: Rebuilt[] = []
     const context = {name: 'rebuildProjections', correlationId: randomUUID()}
-    for (const table of wanted) {
-      const rebuilt = await rebuild(operator, table)
+    for await (const rebuilt of rebuild(operator, wanted)) {
       results.push(rebuilt)
       if ('fault' in rebuilt) continue
       const {name: projection, generation, rows, differing} = rebuilt
-      const data = {projection, version: table.version, generation, rows, differing}
+      const {version} = wanted.find(({name}) => name === projection)!
+      const data = {projection, version, generation, rows, differing}
       await writeDown(operator, {type: 'ProjectionRebuilt', data}, context)
     }
     return reportOf(results, ({name, generation, rows, differing, note}) =>
@@ -96,7 +96,7 @@ const rebuildNamed = (names: string[], all: boolean): Promise<Report> => {
 const verifyAll = (): Promise<Report> =>
   withFeed(async (operator) => {
     const results: Rebuilt[] = []
-    for (const table of tables) results.push(await verify(operator, table))
+    for await (const verified of verify(operator, tables)) results.push(verified)
     const report = reportOf(results, ({name, rows, differing, differences}) =>
       differing === 0
         ? `${name}: ${rows} rows, all as the log says.`

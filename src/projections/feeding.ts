@@ -21,16 +21,33 @@ export type Feeding = {
  * the lease has gone to another node or a checkpoint was moved: that is the fence, and no clock or pause gets round it.
  * A generation that can't take an event stops there, the others go on.
  */
-export const feed = async (feeding: Feeding, generations: readonly Generation[], page: TailEvent[]): Promise<void> => {
-  for (const events of runsOf(page)) await apply(feeding, generations, events)
+export const feed = (feeding: Feeding, generations: readonly Generation[], page: TailEvent[]): Promise<void> =>
+  write(feeding, foldPage(generations, page))
+
+/** What is to be written of a page. It may be folded while the page before it is still being written. */
+export const foldPage = (generations: readonly Generation[], page: TailEvent[]): Folded[] =>
+  runsOf(page).map((events) => ({
+    events,
+    changes: new Map(generations.filter((one) => isWanted(one, events)).map((one) => [one, fold(one, events)])),
+  }))
+
+export const write = async (feeding: Feeding, folded: readonly Folded[]): Promise<void> => {
+  for (const run of folded) await apply(feeding, run)
 }
 
-const apply = async (feeding: Feeding, generations: readonly Generation[], events: TailEvent[]): Promise<void> => {
+type Change = {statements: Statement[]; fault: string | null}
+/** Events that are written together, and what they come to for each generation. */
+type Folded = {events: TailEvent[]; changes: Map<Generation, Change>}
+
+const isWanted = ({fault, position}: Generation, events: TailEvent[]): boolean =>
+  fault === null && (position ?? -1n) < events.at(-1)!.position
+
+const apply = async (feeding: Feeding, {events, changes: folded}: Folded): Promise<void> => {
   const last = events.at(-1)!
   const changes = new Map<Generation, Statement[]>()
-  for (const generation of generations) {
-    if (generation.fault !== null || (generation.position ?? -1n) >= last.position) continue
-    const {statements, fault} = fold(generation, events)
+  for (const [generation, {statements, fault}] of folded) {
+    // It may have stopped since the events were folded.
+    if (!isWanted(generation, events)) continue
     if (fault === null) changes.set(generation, statements)
     else if (events.length === 1) await feeding.failed(generation, fault)
     else await applySingly(feeding, generation, events)
@@ -59,14 +76,14 @@ const applySingly = async (feeding: Feeding, generation: Generation, events: Tai
   }
 }
 
-const fold = (generation: Generation, events: TailEvent[]) =>
+const fold = (generation: Generation, events: TailEvent[]): Change =>
   foldEvents({...generation, target: targetOf(generation)}, events)
 
 /** What these events, one of {@link runsOf}, do to the rows of `target`; or which one the table can't take. */
 export const foldEvents = (
   {table, target, position}: {table: ReadTable; target: string; position: bigint | null},
   events: TailEvent[],
-): {statements: Statement[]; fault: string | null} => {
+): Change => {
   const [first] = events
   if (events.length === 1 && first && isErasure(first)) {
     const rows = foldRows(table)

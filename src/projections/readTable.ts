@@ -140,8 +140,19 @@ export const foldRows = (table: ReadTable): Rows & {statements(target: string): 
 
 const arrays = (table: ReadTable, columns: string[], rows: Row[]): {sql: string; values: unknown[]} => ({
   sql: columns.map((column, index) => `$${index + 1}::${table.columns[column]}[]`).join(', '),
-  values: columns.map((column) => rows.map((row) => row[column] ?? null)),
+  values: columns.map((column) => arrayOf(rows, column)),
 })
+
+/** As PostgreSQL writes an array. Written here, so that it is done when the statement's turn comes; and once, not for each element. */
+const arrayOf = (rows: Row[], column: string): string => {
+  const elements = rows.map((row) => {
+    const value = row[column] ?? null
+    if (typeof value !== 'string') return value === null ? 'NULL' : String(value)
+    return `"${SPECIAL.test(value) ? value.replace(/["\\]/g, '\\$&') : value}"`
+  })
+  return `{${elements.join(',')}}`
+}
+const SPECIAL = /["\\]/
 
 const putStatement = (table: ReadTable, target: string, rows: Row[]): Statement => {
   const columns = Object.keys(table.columns)

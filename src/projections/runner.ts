@@ -146,18 +146,14 @@ export const openRunner = ({
     failed,
   })
 
-  /** Builds views that have nothing live, one after the other, and lets each be read once it has caught up. */
+  /** Builds views that have nothing live, in one reading of the log, and lets them be read once they have caught up. */
   const build = async (generations: readonly Generation[], held: Terms, signal: AbortSignal): Promise<void> => {
-    for (const generation of generations) {
-      if (generation.fault !== null) continue
-      const feeding = await feedingBy(filling, held)
-      // Twice: while indexes are made, more is written.
-      for (const next of [() => addIndexes(feeding.client, generation), () => goLive(pool, generation)]) {
-        await fill({log, codec}, feeding, generation, {signal})
-        if (signal.aborted) return
-        if (generation.fault === null) await next()
-        else break
-      }
+    const feeding = await feedingBy(filling, held)
+    // Twice: while indexes are made, more is written.
+    for (const next of [(one: Generation) => addIndexes(feeding.client, one), (one: Generation) => goLive(pool, one)]) {
+      await fill({log, codec}, feeding, generations, {signal})
+      if (signal.aborted) return
+      for (const generation of generations) if (generation.fault === null) await next(generation)
     }
   }
 

@@ -16,26 +16,33 @@ const MAX_PLACES = 255
  * letters by the database's locale: so the rows are the same on every database. Words of a title are `A`.
  */
 const vectorOf = (...texts: {text: string; weight: 'A' | 'D'}[]): string => {
-  const places = new Map<string, string[]>()
+  const said: string[] = []
+  const places: string[] = []
   let place = 0
-  let left = MAX_BYTES
-  const add = (word: string, weight: string) => {
-    const own = places.get(word)
-    left -= own ? 2 : word.length * 3 + 5
-    if (left < 0 || own?.length === MAX_PLACES) return
-    if (own) own.push(`${place}${weight}`)
-    else places.set(word, [`${place}${weight}`])
-  }
   for (const {text, weight} of texts) {
     // A phrase does not go from one text on into the next.
     place++
     for (const {text: word, last} of wordsOf(text)) {
       place++
-      add(word, weight)
-      if (last !== undefined) add(last, weight)
+      said.push(word)
+      places.push(`${place}${weight}`)
+      if (last === undefined) continue
+      said.push(last)
+      places.push(`${place}${weight}`)
     }
   }
-  return [...places].map(([word, own]) => `'${word}':${own.join()}`).join(' ')
+  // PostgreSQL itself gathers the places of a word: to leave it to that is twice as fast.
+  if (said.length <= MAX_PLACES) return said.map((word, n) => `'${word}':${places[n]}`).join(' ')
+  const gathered = new Map<string, string[]>()
+  let left = MAX_BYTES
+  for (const [n, word] of said.entries()) {
+    const own = gathered.get(word)
+    left -= own ? 2 : word.length * 3 + 5
+    if (left < 0 || own?.length === MAX_PLACES) continue
+    if (own) own.push(places[n]!)
+    else gathered.set(word, [places[n]!])
+  }
+  return [...gathered].map(([word, own]) => `'${word}':${own.join()}`).join(' ')
 }
 
 /** What can be found: posts, whose `room_id` is empty, and messages. Who asks shows what is found from their own tables. */
