@@ -5,6 +5,7 @@ import {memory} from './figures/memory.ts'
 import {postCreation, postListsWritten} from './figures/postCreation.ts'
 import {postLists} from './figures/postLists.ts'
 import {postPages} from './figures/postPages.ts'
+import {rebuild} from './figures/rebuild.ts'
 import {rooms} from './figures/rooms.ts'
 import {delivery, manyRooms, roomOf50, roomOf200} from './figures/sockets.ts'
 import {starts} from './figures/starts.ts'
@@ -23,6 +24,7 @@ export const figures: readonly Figure[] = [
   manyRooms,
   appends,
   eventStore,
+  rebuild,
   logins,
   memory,
   starts,

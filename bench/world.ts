@@ -6,16 +6,15 @@ import type {IdentityHash} from '../src/domain/identity.ts'
 import type {Actor} from '../src/domain/user.ts'
 import {type Foundation, openFoundation} from '../src/foundation.ts'
 import {newPostId, newUserId} from '../src/keys/ids.ts'
-import type {TailEvent} from '../src/log/tail.ts'
-import {type Feeding, feed} from '../src/projections/feeding.ts'
-import {beginAnew, goLive, readGenerations} from '../src/projections/generations.ts'
+import type {Feeding} from '../src/projections/feeding.ts'
+import {fill} from '../src/projections/fill.ts'
+import {addIndexes, beginAnew, goLive, readGenerations} from '../src/projections/generations.ts'
 import {tables} from '../src/projections/tables.ts'
 import {identityStream, postStream, userStream} from '../src/streams/streams.ts'
 import {SECRETS} from './place.ts'
 
 /** Appends that are under way at once: as many as two statements of the log take. */
 const IN_FLIGHT = 512
-const FOLDED_TOGETHER = 4_000
 
 /** `after`: the stream's last revision; left out where it does not exist yet. */
 export type Append = {stream: string; events: DomainEvent[]; after?: number}
@@ -87,25 +86,12 @@ const project = async ({pool, log, codec, logIdentity, url}: Foundation): Promis
       throw new Error(why)
     },
   }
-  try {
-    let gathered: TailEvent[] = []
-    let written = Promise.resolve()
-    const write = async () => {
-      await written
-      const events = gathered
-      gathered = []
-      if (events.length > 0) written = feed(feeding, generations, events)
-    }
-    for await (const records of log.readAll()) {
-      gathered.push(...(await codec.decode(records)))
-      if (gathered.length >= FOLDED_TOGETHER) await write()
-    }
-    await write()
-    await written
-  } finally {
-    await client.end()
+  await fill({log, codec}, feeding, generations, {signal: new AbortController().signal})
+  for (const generation of generations) {
+    await addIndexes(client, generation)
+    await goLive(pool, generation)
   }
-  for (const generation of generations) await goLive(pool, generation)
+  await client.end()
 }
 
 // --- people and what they write
