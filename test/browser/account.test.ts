@@ -110,7 +110,13 @@ describe.skipIf(noChromium)(`an account in the browser${noChromium ? `. ${noChro
   })
 
   it('can take its data along, sign out, and be erased', async () => {
-    const ann = await site.person('Ann')
+    const [ann, bob] = [await site.person('Ann'), await site.person('Bob')]
+    const {room} = (await ann.post('/api/rooms', {name: 'Lobby', visibility: 'open'})).body
+    await bob.post(`/api/rooms/${room.id}/join`)
+    await ann.post(`/api/rooms/${room.id}/messages`, {content: 'not for ever'})
+    const other = await site.open(bob)
+    await other.page.goto(`/rooms/${room.id}`)
+    await other.page.locator('.message', {hasText: 'not for ever'}).waitFor()
     const {page} = await site.open(ann)
     await page.goto('/')
     const account = page.getByRole('button', {name: /your account/})
@@ -129,9 +135,10 @@ describe.skipIf(noChromium)(`an account in the browser${noChromium ? `. ${noChro
     await page.getByRole('button', {name: 'Erase everything'}).click()
     await page.getByRole('button', {name: 'Sign in', exact: true}).waitFor()
     expect((await ann.get('/api/me')).status).toBe(401)
+    // Who looks at it at that moment sees it go.
+    await other.page.locator('.message', {hasText: '[erased]'}).waitFor()
+    expect(await other.page.getByText('not for ever').count()).toBe(0)
 
-    const bob = await site.person('Bob')
-    const other = await site.open(bob)
     await other.page.goto('/')
     await other.page.getByRole('button', {name: /your account/}).click()
     await other.page.getByRole('link', {name: 'Sign out'}).click()

@@ -36,6 +36,12 @@ describe.skipIf(noChromium)(`posts in the browser${noChromium ? `. ${noChromium}
       'fake.png': Buffer.from('not a picture'),
     }
     for (const [name, bytes] of Object.entries(files)) await writeFile(join(folder, name), bytes)
+    await page.route('**/api/upload', (route) => route.abort(), {times: 1})
+    await page.setInputFiles('input[type=file]', join(folder, 'red.png'))
+    await page.getByText('There was no connection.').waitFor()
+    await page.getByRole('button', {name: 'Try again'}).click()
+    await page.getByLabel('Attachments').getByText('attached').waitFor()
+    await page.getByRole('button', {name: 'Remove red.png'}).click()
     await page.setInputFiles(
       'input[type=file]',
       Object.keys(files).map((name) => join(folder, name)),

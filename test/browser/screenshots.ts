@@ -51,6 +51,16 @@ it.skipIf(noChromium)(
       ['reset', nobody, '/?reset=abc'],
       ['home', ann, '/'],
       ['account', ann, '/', (page) => page.getByRole('button', {name: /your account/}).click()],
+      [
+        'search',
+        ann,
+        '/',
+        async (page) => {
+          await page.getByRole('button', {name: 'Search'}).click()
+          await page.getByRole('searchbox').fill('walk')
+          await page.locator('.result').first().waitFor()
+        },
+      ],
       ['posts', ann, '/posts/'],
       [
         'compose',

@@ -179,6 +179,7 @@ export const openRoomFeed = (roomId: string, me: User, at: number | null = null)
     }
     const {members, room} = state.get()
     if (change.kind === 'left') {
+      if (state.get().messages.some(({userId}) => userId === change.userId)) void lookAgain()
       patch({members: members.filter(({userId}) => userId !== change.userId)})
       if (room) patch({room: {...room, memberCount: room.memberCount - 1}})
     } else if (change.kind === 'joined' && !members.some(({userId}) => userId === change.userId)) void loadMembers()
@@ -313,6 +314,15 @@ export const openRoomFeed = (roomId: string, me: User, at: number | null = null)
     } finally {
       patch({loading: null})
     }
+  }
+
+  /** Whoever left may have erased what they wrote: then it goes from here, too. */
+  const lookAgain = async (): Promise<void> => {
+    try {
+      const found = await page(`since=${state.get().messages[0]!.seq - 1}&limit=${MAX_WINDOW}`)
+      const current = new Map(found.map((message) => [message.seq, message]))
+      patch({messages: state.get().messages.map((message) => current.get(message.seq) ?? message)})
+    } catch {}
   }
 
   const jump = async (to?: number): Promise<void> => {

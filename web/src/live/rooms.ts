@@ -127,6 +127,8 @@ export const startRooms = (): void => {
       void loadRooms()
       if (event.kind === 'joined') void emit('join_room', event.roomId).catch(() => null)
     } else {
+      const last = myRooms.get().rooms.find(({id}) => id === event.roomId)?.lastMessage
+      if (event.kind === 'left' && last?.userId === event.userId) void loadRooms()
       const more = event.kind === 'joined' ? 1 : -1
       change(event.roomId, (room) => ({...room, memberCount: room.memberCount + more}))
     }

@@ -92,7 +92,10 @@ export const Compose = ({user}: {user: User}) => {
           },
           (error) => {
             const {code, message} = toFailure(error)
-            edit(id, {error: message, ...(FINAL.has(code) ? {} : {file})})
+            edit(id, {
+              error: code === 'OFFLINE' ? 'There was no connection.' : message,
+              ...(FINAL.has(code) ? {} : {file}),
+            })
           },
         )
         .finally(() => {
@@ -333,7 +336,12 @@ const AttachedFile = ({attached, again, remove}: AttachedFileProps) => {
         <span className="file-name">{name}</span>
         {error ? (
           <span className="file-error" role="alert">
-            {error}
+            {error}{' '}
+            {file && (
+              <button type="button" className="link-button" onClick={() => again(file)}>
+                Try again
+              </button>
+            )}
           </span>
         ) : url ? (
           <span className="hint">{size(bytes)} · attached</span>
@@ -341,11 +349,6 @@ const AttachedFile = ({attached, again, remove}: AttachedFileProps) => {
           <progress value={share} max={1} aria-label={`${name} is being uploaded`} />
         )}
       </span>
-      {error && file && (
-        <Button look="plain" onClick={() => again(file)}>
-          Try again
-        </Button>
-      )}
       <button type="button" className="icon-button" aria-label={`Remove ${name}`} onClick={remove}>
         <Icon name="close" />
       </button>

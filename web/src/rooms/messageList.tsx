@@ -21,6 +21,8 @@ export const MessageList = ({feed, at, me}: {feed: RoomFeed; at: number | null; 
   const pinned = useRef(true)
   const anchor = useRef<{seq: string; bottom: number} | null>(null)
   const shownHead = useRef(-1)
+  // What was the newest when the reader left the end.
+  const seen = useRef<number | null>(null)
   const entered = useRef(false)
   const goal = useRef(at === null ? '[data-new]' : '.is-found')
   const [below, setBelow] = useState(false)
@@ -51,6 +53,7 @@ export const MessageList = ({feed, at, me}: {feed: RoomFeed; at: number | null; 
     const list = scroller.current!
     const toEnd = list.scrollHeight - list.scrollTop - list.clientHeight
     pinned.current = toEnd < NEAR_PX && atEnd(feed.state.get())
+    if (pinned.current || seen.current === null) seen.current = feed.state.get().head
     setBelow(!pinned.current && toEnd > list.clientHeight / 2)
     remember()
     watch()
@@ -117,7 +120,7 @@ export const MessageList = ({feed, at, me}: {feed: RoomFeed; at: number | null; 
     await feed.jump(newFrom!)
   }
 
-  const unseen = newFrom !== null && !atEnd(now) ? head - (messages.at(-1)?.seq ?? head) : 0
+  const unseen = head - (seen.current ?? head)
   return (
     <div className="message-area">
       {newIsAbove && (
