@@ -50,14 +50,15 @@ export const searchRoutes = ({pool, uploadUrls: {toUrl}}: Parts): Route[] => {
       auth: 'optional',
       query: z.object({
         q: text({max: 200}).describe('What one looks for.'),
-        limit: count(1, 50).default(20).describe('How many results a page.'),
+        limit: count(1, 100).default(20).describe('How many results a page.'),
         cursor: cursor.optional(),
       }),
       answer: Ok.extend({results: z.array(ResultShape)}),
       tables: [search, posts, messages, rooms, roomMembers],
       handle: async ({by, query: {q, limit, cursor}}) => {
         const query = queryOf(q)
-        const found = query === null ? [] : await findWords(pool, query, by, {after: cursor ?? null, limit: limit + 1})
+        const page = {after: cursor ?? null, limit: limit + 1, bytes: PAGE_BYTES}
+        const found = query === null ? [] : await findWords(pool, query, by, page)
         const results: ReturnType<typeof resultOf>[] = []
         let bytes = 0
         for (const one of found.slice(0, limit)) {

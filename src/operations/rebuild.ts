@@ -19,7 +19,7 @@ import {type Operator, WrongUsage} from './operator.ts'
 import {openProgress} from './progress.ts'
 
 const WAIT_MS = 60_000
-const LOCK_MS = 5_000
+const LOCK_MS = 4_000
 /** Who begins to lead tries a table again that stopped: a fault that stays for so long is one. */
 const TRIED_MS = 3_000
 /** Rows that differ which a report names; the rest is counted. */

@@ -118,19 +118,19 @@ export type SearchCursor = {rank: number; position: bigint; upTo: bigint}
 const RANKED = 10_000
 const NEWEST = 9_223_372_036_854_775_807n
 
-/** With parameters: PostgreSQL plans it for these words, and takes the index or the newest rows by how common they are. */
+/** At most `limit` rows, and no more once there are so many bytes of posts. With parameters: PostgreSQL plans it for these words, and takes the index or the newest rows by how common they are. */
 export const searchStatement = (
   query: string,
   reader: Reader,
-  {after, limit}: {after: SearchCursor | null; limit: number},
+  {after, limit, bytes}: {after: SearchCursor | null; limit: number; bytes: number},
 ): {text: string; values: unknown[]} => {
   const {rank = Number.MAX_VALUE, position = NEWEST, upTo = NEWEST} = after ?? {}
-  const values: unknown[] = [query, `${upTo}`, rank, `${position}`, limit]
+  const values: unknown[] = [query, `${upTo}`, rank, `${position}`, limit, bytes]
   let where = `room_id = ''`
   if (reader?.isBot) where = 'true'
   else if (reader) {
     values.push(reader.userId)
-    where = `room_id = ANY(ARRAY(SELECT room_id FROM ${roomMembers.view} WHERE user_id = $6) || ''::text)`
+    where = `room_id = ANY(ARRAY(SELECT room_id FROM ${roomMembers.view} WHERE user_id = $7) || ''::text)`
   }
   return {
     values,
@@ -141,7 +141,11 @@ export const searchStatement = (
       ), ranked AS (
         SELECT position, room_id, seq, ts_rank(words, $1::tsquery, 1)::float8 AS rank, max(position) OVER () AS up_to FROM newest
       ), page AS (
-        SELECT * FROM ranked WHERE (rank, position) < ($3::float8, $4::bigint) ORDER BY rank DESC, position DESC LIMIT $5
+        SELECT r.*, sum(coalesce(octet_length(body) + octet_length(attachments::text), 0)) OVER (ORDER BY rank DESC, r.position DESC
+          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+        FROM (
+          SELECT * FROM ranked WHERE (rank, position) < ($3::float8, $4::bigint) ORDER BY rank DESC, position DESC LIMIT $5
+        ) r LEFT JOIN ${posts.view} p ON r.room_id = '' AND p.position = r.position
       )
       SELECT f.rank, f.position, f.up_to AS "upTo", CASE WHEN p.id IS NOT NULL THEN json_build_object(
           'id', p.id, 'author_id', p.author_id, 'author_name', p.author_name, 'title', p.title, 'body', p.body,
@@ -154,6 +158,7 @@ export const searchStatement = (
       LEFT JOIN ${posts.view} p ON f.room_id = '' AND p.position = f.position
       LEFT JOIN ${messages.view} m ON m.room_id = f.room_id AND m.seq = f.seq
       LEFT JOIN ${rooms.view} r ON r.room_id = f.room_id
+      WHERE f.before IS NULL OR f.before < $6
       ORDER BY f.rank DESC, f.position DESC`,
   }
 }
