@@ -1,3 +1,4 @@
+import {setTimeout as sleep} from 'node:timers/promises'
 import {getSystemErrorName} from 'node:util'
 import type {Pool} from 'pg'
 import type {Logger} from 'pino'
@@ -27,7 +28,10 @@ export class MailQueueFull extends Error {
 export type MailQueue = {
   /** Keeps the mail until its event is in the log. To be awaited before the append. Throws {@link MailQueueFull}. */
   enqueue(mail: Mail, awaits: {stream: string; eventId: string}): Promise<void>
-  /** The event is in the log: the mail may go. Never throws: what is not told here is found in the log after 5 seconds. */
+  /**
+   * The event is in the log: the mail may go. Never throws: what is not told here is found in the log after 5 seconds. Where
+   * mails are files, whoever is told to look for one finds it: it is waited for, not long.
+   */
   release(eventId: string): Promise<void>
   /** How many wait, on all nodes. */
   count(): Promise<number>
@@ -49,6 +53,7 @@ const AT_ONCE = 4
 const POLL_MS = 3000
 const SEND_MS = 60_000
 const STOP_MS = 3000
+const FILE_MS = 1000
 
 // The lease is longer than any one try, so that two nodes send the same mail only if one of them lost the database.
 const CLAIM = `
@@ -80,6 +85,8 @@ type Claimed = {
 export const openMailQueue = ({pool, keyOf, transport, isInLog, logger}: MailQueueOptions): MailQueue => {
   const hurry = new AbortController()
   const sending = new Set<Promise<void>>()
+  /** Called when that mail was tried. */
+  const awaited = new Map<string, () => void>()
   let stopping = false
   let woken = false
   let endPause = () => {}
@@ -175,6 +182,7 @@ export const openMailQueue = ({pool, keyOf, transport, isInLog, logger}: MailQue
       for (const row of rows) {
         const done = work(row).finally(() => {
           sending.delete(done)
+          awaited.get(row.eventId)?.()
           wake()
         })
         sending.add(done)
@@ -182,6 +190,14 @@ export const openMailQueue = ({pool, keyOf, transport, isInLog, logger}: MailQue
       await pause()
     }
     await Promise.all(sending)
+  }
+
+  const tried = async (eventId: string): Promise<void> => {
+    const late = new AbortController()
+    const told = new Promise<void>((resolve) => awaited.set(eventId, resolve))
+    await Promise.race([told, sleep(FILE_MS, undefined, {signal: late.signal, ref: false}).catch(() => {})])
+    late.abort()
+    awaited.delete(eventId)
   }
 
   const running = run()
@@ -204,6 +220,7 @@ export const openMailQueue = ({pool, keyOf, transport, isInLog, logger}: MailQue
       return rows[0]!.count
     },
     release: async (eventId) => {
+      const sent = transport.isLocal && !stopping ? tried(eventId) : null
       try {
         await pool.query(
           'UPDATE state.mails SET released_at = now(), next_try = now() WHERE event_id = $1 AND released_at IS NULL',
@@ -213,6 +230,7 @@ export const openMailQueue = ({pool, keyOf, transport, isInLog, logger}: MailQue
         logger.warn({eventId, ...reasonOf(error)}, 'a mail is released late: its database was not reached')
       }
       wake()
+      await sent
     },
     stop: async () => {
       stopping = true

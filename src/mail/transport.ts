@@ -8,6 +8,8 @@ import type {Config} from '../config.ts'
 export type Mail = {to: string; subject: string; text: string; html: string}
 
 export type Transport = {
+  /** Mails become files here: soon done, and not by somebody else. */
+  isLocal: boolean
   /** Settles when the mail server has taken the mail, or the file is written. The same `id` is the same mail sent again. */
   send(mail: Mail, id: string, signal: AbortSignal): Promise<void>
 }
@@ -17,6 +19,7 @@ export const openTransport = (mail: Config['mail'], logger: Pick<Logger, 'info'>
   'dir' in mail ? intoFiles(mail.dir, mail.from, logger) : bySmtp(mail.smtpUrl, mail.from)
 
 const bySmtp = (url: string, from: string): Transport => ({
+  isLocal: false,
   send: async (mail, id, signal) => {
     const transporter = await connect(url)
     await transporter.sendMail({...message(mail, id, from), signal})
@@ -42,6 +45,7 @@ export const verifySmtp = async (url: string): Promise<void> => {
 }
 
 const intoFiles = (dir: string, from: string, logger: Pick<Logger, 'info'>): Transport => ({
+  isLocal: true,
   send: async (mail, id) => {
     const {createTransport} = await import('nodemailer')
     const composer = createTransport({streamTransport: true, buffer: true, newline: 'windows'})
