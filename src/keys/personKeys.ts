@@ -16,6 +16,8 @@ CREATE TABLE IF NOT EXISTS keys.people (
   scrubbed_at timestamptz,
   CHECK (wrapped IS NULL OR erased_at IS NULL)
 );
+-- What only a superuser may do to clear them. mark: what is another as soon as it was done.
+CREATE TABLE IF NOT EXISTS keys.left_statements (number int PRIMARY KEY, statement text NOT NULL, mark text NOT NULL);
 `
 
 /** Keys that are kept unwrapped in memory: 32 bytes each. The least recently used goes first. */

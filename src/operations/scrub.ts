@@ -10,7 +10,7 @@ const INSUFFICIENT_PRIVILEGE = '42501'
 
 export type Scrubbed = {
   people: number
-  /** What this database user may not do, and a server's operator has to: docs/privacy.md says how. */
+  /** What this database user may not do, and a server's operator has to: docs/privacy.md says how. Until they have. */
   left: string[]
 }
 
@@ -50,7 +50,7 @@ export const scrub = async (url: string, pool: Pool, signal?: AbortSignal): Prom
       'SELECT person FROM keys.people WHERE erased_at IS NOT NULL AND scrubbed_at IS NULL',
     )
     const people = rows.map(({person}) => person)
-    if (people.length === 0) return {people: 0, left: []}
+    if (people.length === 0) return {people: 0, left: await stillLeft(client)}
     await eraseWhereNobodyFeeds(pool, people)
     const {rows: names} = await client.query<{name: string}>(
       `SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
@@ -63,12 +63,46 @@ export const scrub = async (url: string, pool: Pool, signal?: AbortSignal): Prom
       await run('SELECT pg_switch_wal()')
       await run('CHECKPOINT')
     }
+    await keepLeft(client, [...left])
     await client.query('UPDATE keys.people SET scrubbed_at = now() WHERE person = ANY($1)', [people])
     return {people: people.length, left: [...left]}
   } finally {
     signal?.removeEventListener('abort', end)
     await client.end().catch(() => {})
   }
+}
+
+/** A table that was written anew has another file; a checkpoint begins in a later WAL segment once the older ones are done with. */
+const markOf = async (client: Client, statement: string): Promise<{now: string; done: string}> => {
+  const [table] = /\S+\.\S+$/.exec(statement) ?? []
+  const {rows} = table
+    ? await client.query(`SELECT f AS now, f AS done FROM (SELECT pg_relation_filenode($1)::text AS f) t`, [table])
+    : await client.query(
+        'SELECT pg_walfile_name(pg_current_wal_lsn()) AS now, redo_wal_file AS done FROM pg_control_checkpoint()',
+      )
+  return rows[0]
+}
+
+const keepLeft = async (client: Client, left: string[]): Promise<void> => {
+  await client.query('DELETE FROM keys.left_statements')
+  for (const [number, statement] of left.entries()) {
+    const {now} = await markOf(client, statement)
+    await client.query('INSERT INTO keys.left_statements VALUES ($1, $2, $3)', [number, statement, now])
+  }
+}
+
+/** What was left to a superuser, and was not done since. */
+const stillLeft = async (client: Client): Promise<string[]> => {
+  const {rows} = await client.query<{statement: string; mark: string}>(
+    'SELECT statement, mark FROM keys.left_statements ORDER BY number',
+  )
+  const left = []
+  for (const {statement, mark} of rows) {
+    const {done} = await markOf(client, statement)
+    const isDone = statement.startsWith('VACUUM') ? done !== mark : done > mark
+    if (!isDone) left.push(statement)
+  }
+  return left
 }
 
 /** Generations that no event reaches: a killed rebuild's, those that stopped at a fault, and other versions' tables. */
