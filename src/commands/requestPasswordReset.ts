@@ -33,7 +33,7 @@ export const requestPasswordReset = async (
     openAttempts: (identity: IdentityHash) => Promise<{userId: UserId}[]>
     newUsername: () => string
   },
-  {email, attempt}: {email: string; attempt: UserId | null},
+  {email, attempts}: {email: string; attempts: readonly UserId[]},
   context: Omit<CommandContext, 'name'>,
 ): Promise<void> => {
   const {execute, keys, resetMail, newUsername} = deps
@@ -42,7 +42,7 @@ export const requestPasswordReset = async (
     (await execute.load(userStream(userId), userFold, {fresh: true})).state
 
   const {state: owner} = await execute.load(identityStream(identity), identityFold, {fresh: true})
-  const meant = owner.kind === 'claimed' ? (owner.userId as UserId) : await attemptMeant(deps, identity, attempt)
+  const meant = owner.kind === 'claimed' ? (owner.userId as UserId) : await attemptMeant(deps, identity, attempts)
   if (meant === null) return
   const user = meant === 'several' ? null : await userOf(meant)
   if (user && !isSomebody(user)) return

@@ -8,7 +8,7 @@ import type {CommandContext, Execute} from './execute.ts'
 import {type Registration, registerUser, type SendLink, VERIFICATION_HOURS} from './registerUser.ts'
 
 /**
- * Sends the attempt that this session made or tried to log in to; without one, the only open attempt; where there are
+ * Sends the newest attempt that this session made or tried to log in to; without one, the only open attempt; where there are
  * several, nobody can tell whose password is the owner's: the link verifies and signs in, but sets none. Where there is
  * nothing to verify nothing happens, and the caller learns no difference.
  */
@@ -17,14 +17,14 @@ export const resendVerification = async (
     openAttempts: (identity: IdentityHash) => Promise<{userId: UserId}[]>
     newUsername: () => string
   },
-  {email, attempt}: {email: string; attempt: UserId | null},
+  {email, attempts}: {email: string; attempts: readonly UserId[]},
   context: Omit<CommandContext, 'name'>,
 ): Promise<{position: bigint | null} | Refusal> => {
   const {execute, keys, newUsername} = deps
   const identity = keys.identityHash('email', email)
   const {state: owner} = await execute.load(identityStream(identity), identityFold, {fresh: true})
   if (owner.kind === 'claimed') return {position: null}
-  const chosen = await attemptMeant(deps, identity, attempt)
+  const chosen = await attemptMeant(deps, identity, attempts)
   if (chosen === null) return {position: null}
   if (chosen === 'several') {
     const nobodys: Registration = {email, passwordHash: null, username: newUsername()}
@@ -33,14 +33,14 @@ export const resendVerification = async (
   return sendAgain(deps, {email, userId: chosen}, context)
 }
 
-/** Which open attempt for an address is meant: this session's own, or the only one. */
+/** Which open attempt for an address is meant: this session's own (newest first), or the only one. */
 export const attemptMeant = async (
   {execute, openAttempts}: {execute: Execute; openAttempts: (identity: IdentityHash) => Promise<{userId: UserId}[]>},
   identity: IdentityHash,
-  own: UserId | null,
+  own: readonly UserId[],
 ): Promise<UserId | 'several' | null> => {
   const open = await openAttempts(identity)
-  if (own !== null && (await isAttemptFor(execute, own, identity))) return own
+  for (const userId of own) if (await isAttemptFor(execute, userId, identity)) return userId
   return open.length > 1 ? 'several' : (open[0]?.userId ?? null)
 }
 

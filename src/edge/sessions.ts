@@ -11,8 +11,8 @@ declare module 'express-session' {
     userId: UserId
     /** When the person proved who they are, in milliseconds since 1970. */
     signedInAt: number
-    /** The registration that this browser made or tried to log in to: what a resend is about. */
-    attempt: UserId
+    /** The registrations that this browser made or tried to log in to, newest first: what a resend is about. */
+    attempts: UserId[]
     /** A login at a provider that this browser began; until `expiresAt`, in milliseconds since 1970. */
     oauth: {provider: Provider; state: string; expiresAt: number}
     /** The day on which the session was last prolonged. */
@@ -36,12 +36,15 @@ const SIGNED_IN_MS = 30 * DAY_MS
 /** Before anybody has signed in, a session remembers what matters for a day at most. */
 const ANONYMOUS_MS = DAY_MS
 const OAUTH_MS = 10 * 60_000
+const MAX_ATTEMPTS = 10
 const SESSION_COOKIE = 'sid'
 const PRUNE_MS = 15 * 60_000
 
 export type Sessions = {
   /** Loads the request's session; one that is written to is saved when the answer begins. */
   load: RequestHandler
+  /** Keeps it as the session's own registration. The oldest of many is forgotten. */
+  noteAttempt(req: Request, userId: UserId): void
   /** Signs in under a new session id, so that an id somebody planted is worth nothing. */
   signIn(req: Request, userId: UserId): Promise<void>
   /** Ends the session, on every node, and takes back its cookie. */
@@ -117,8 +120,15 @@ export const openSessions = ({
       })
     },
 
+    noteAttempt: (req, userId) => {
+      const others = (req.session.attempts ?? []).filter((one) => one !== userId)
+      req.session.attempts = [userId, ...others].slice(0, MAX_ATTEMPTS)
+    },
+
     signIn: async (req, userId) => {
+      const {attempts} = req.session
       await promised((done) => req.session.regenerate(done))
+      if (attempts) req.session.attempts = attempts
       req.session.cookie.maxAge = SIGNED_IN_MS
       req.session.userId = userId
       req.session.signedInAt = Date.now()

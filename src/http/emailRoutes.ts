@@ -76,7 +76,7 @@ export const emailRoutes = ({
           {actor: null, correlationId: requestId},
         )
         if (isRefusal(registered)) throw refused(registered)
-        req.session.attempt = registered.userId
+        sessions.noteAttempt(req, registered.userId)
         return {
           body: {ok: true, message: 'Please check your email and open the link in it to confirm your address.'},
           position: registered.position,
@@ -137,7 +137,7 @@ export const emailRoutes = ({
         await limits.mails(clientNetwork(req.ip ?? ''))
         await resendVerification(
           {execute, keys, mail, openAttempts, newUsername},
-          {email, attempt: req.session.attempt ?? null},
+          {email, attempts: req.session.attempts ?? []},
           {actor: null, correlationId: requestId},
         )
         // Whether there was anything to send again is nobody's business, so the answer bears no position either.
@@ -160,7 +160,7 @@ export const emailRoutes = ({
         await limits.mails(clientNetwork(req.ip ?? ''))
         await requestPasswordReset(
           {execute, keys, resetMail, openAttempts, newUsername},
-          {email, attempt: req.session.attempt ?? null},
+          {email, attempts: req.session.attempts ?? []},
           {actor: null, correlationId: requestId},
         )
         return {
@@ -242,7 +242,7 @@ export const emailRoutes = ({
         )
         if (isRefusal(attempt)) {
           if (attempt.refused === 'NOT_VERIFIED') {
-            req.session.attempt = attempt.attempt!
+            sessions.noteAttempt(req, attempt.attempt!)
             throw new ApiError('NOT_VERIFIED', {resend: true})
           }
           throw refused(attempt)

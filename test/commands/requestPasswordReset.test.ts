@@ -31,7 +31,7 @@ describe('requestPasswordReset', () => {
             return findOpenAttempts(pool, identity)
           },
         },
-        {email, attempt},
+        {email, attempts: attempt ? [attempt] : []},
         context,
       )
       expect(result).toBeUndefined()

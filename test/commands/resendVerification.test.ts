@@ -30,7 +30,7 @@ describe('resendVerification', () => {
             return findOpenAttempts(pool, identity)
           },
         },
-        {email, attempt},
+        {email, attempts: attempt ? [attempt] : []},
         context,
       )
       return {result, taken}

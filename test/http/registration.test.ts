@@ -11,8 +11,12 @@ const HOME = '/posts/?login=ok'
 let addresses = 0
 const newAddress = () => `someone${++addresses}@example.com`
 
-const register = async (email: string, password: string, username = 'Somebody'): Promise<Visitor> => {
-  const visitor = visit(server().url)
+const register = async (
+  email: string,
+  password: string,
+  username = 'Somebody',
+  visitor = visit(server().url),
+): Promise<Visitor> => {
   const reply = await visitor.post('/api/email/register', {email, password, username})
   expect(reply.status, reply.text).toBe(200)
   return visitor
@@ -278,6 +282,21 @@ describe('resendVerification', () => {
     expect(await open((await links(email, 3))[2]!, visitor)).toBe(HOME)
     expect(await usernameOf(visitor)).toBe('Newer')
     expect((await logIn(email, 'secret newer')).status).toBe(200)
+  })
+
+  it('does not forget it over another registration, nor over a sign-in as somebody else', async () => {
+    const [email, other, third] = [newAddress(), newAddress(), newAddress()]
+    const me = await register(email, 'secret one', 'Mine')
+    await register(email, 'secret two', 'Other')
+    await register(other, 'secret one', 'Elsewhere', me)
+    await resend(me, email)
+    const visitor = visit(server().url)
+    await register(third, 'secret one', 'Third', me)
+    expect(await open((await links(third, 1))[0]!, me)).toBe(HOME)
+    await resend(me, email)
+    expect(await open((await links(email, 4))[3]!, visitor)).toBe(HOME)
+    expect(await usernameOf(visitor)).toBe('Mine')
+    expect(await usernameOf(me)).toBe('Third')
   })
 
   it('sends the only open attempt to whoever asks', async () => {

@@ -215,7 +215,7 @@ describe('openSessions', () => {
       res.end()
     })
     app.get('/slow', async (req, res) => {
-      req.session.attempt = 'email_other' as UserId
+      req.session.attempts = ['email_other' as UserId]
       await new Promise<void>((resolve) => {
         goOn = resolve
         arrived = true
