@@ -15,31 +15,34 @@ export type Limit = (key: string) => Promise<void>
 export type Limits = {mails: Limit; logins: Limit; writes: Limit; messages: Limit}
 
 /**
- * Mails are counted in Postgres, for all nodes and over restarts, by a hash of the client's address under `secret`; the
- * rest by each node, for a minute, in memory.
+ * Mails and logins are counted in Postgres, for all nodes and over restarts, by a hash of whom under `secret`; writes and
+ * messages, of which there are many, by each node, in memory.
  */
 export const openLimits = (pool: Pool, config: Config['limits'], secret: Buffer): Limits => {
   const hidden = (key: string) => createHmac('sha256', secret).update(key).digest('base64url')
-  const minute = (points: number, keyPrefix: string): Limit =>
+  const onAllNodes = (keyPrefix: string, points: number, duration: number): Limit => {
+    const counted = limit(
+      points,
+      () =>
+        new RateLimiterPostgres({
+          storeClient: pool,
+          points,
+          duration,
+          keyPrefix,
+          schemaName: 'state',
+          tableName: 'limits',
+          tableCreated: true,
+        }),
+    )
+    return (key) => counted(hidden(key))
+  }
+  const onThisNode = (keyPrefix: string, points: number): Limit =>
     limit(points, () => new RateLimiterMemory({points, duration: 60, keyPrefix}))
-  const mails = limit(
-    config.mailsPerIp,
-    () =>
-      new RateLimiterPostgres({
-        storeClient: pool,
-        points: config.mailsPerIp,
-        duration: 24 * 3600,
-        keyPrefix: 'mails',
-        schemaName: 'state',
-        tableName: 'limits',
-        tableCreated: true,
-      }),
-  )
   return {
-    mails: (key) => mails(hidden(key)),
-    logins: minute(config.loginsPerMinute, 'logins'),
-    writes: minute(config.writesPerMinute, 'writes'),
-    messages: minute(config.messagesPerMinute, 'messages'),
+    mails: onAllNodes('mails', config.mailsPerIp, 24 * 3600),
+    logins: onAllNodes('logins', config.loginsPerMinute, 60),
+    writes: onThisNode('writes', config.writesPerMinute),
+    messages: onThisNode('messages', config.messagesPerMinute),
   }
 }
 

@@ -100,6 +100,16 @@ describe('LOGINS_PER_MINUTE', () => {
   })
 })
 
+describe('LOGINS_PER_MINUTE of several nodes', () => {
+  it('holds over all of them', async () => {
+    const one = await startServer({LOGINS_PER_MINUTE: '3'})
+    const two = await startServer(one.env)
+    const logIn = (url: string) => visit(url).post('/api/email/login', {email: 'ann@example.com', password: 'x'})
+    for (const {url} of [one, two, one]) expect((await logIn(url)).status).toBe(401)
+    for (const {url} of [one, two]) expectLimited(await logIn(url), {atMost: 60})
+  })
+})
+
 describe('WRITES_PER_MINUTE', () => {
   it('counts POSTs per person, and per IP when signed out; reads are not limited', async () => {
     const server = await startServer({WRITES_PER_MINUTE: '4', TRUST_PROXY: 'loopback'})
