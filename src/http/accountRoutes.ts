@@ -8,6 +8,7 @@ import type {Parts} from '../edge/parts.ts'
 import {Ok, UserShape} from '../edge/shapes.ts'
 import {comparePassword} from '../keys/password.ts'
 import {tables} from '../projections/tables.ts'
+import {users} from '../projections/users.ts'
 import {userFold, userStream} from '../streams/streams.ts'
 import {exportPerson} from './exportPerson.ts'
 import {type Route, route} from './route.ts'
@@ -45,6 +46,7 @@ export const accountRoutes = ({log, codec, erasure, execute, sessions, limits, c
       auth: 'person',
       answer: {types: ['application/json'], of: Export},
       errors: ['BUSY'],
+      tables: [users],
       handle: async ({by, res}) => {
         if (exporting.has(by.userId) || exporting.size >= EXPORTS_AT_ONCE) throw new ApiError('BUSY', {}, 10)
         exporting.add(by.userId)

@@ -97,7 +97,7 @@ describe('X-Min-Position', () => {
       '0x1',
       `${head}, ${head}`,
     ]) {
-      for (const path of ['/api/posts', '/api/me', '/api/rooms']) {
+      for (const path of ['/api/posts', '/api/me', '/api/rooms', '/api/me/export']) {
         const [reply, ms] = await elapsed(ann.get(path, {'x-min-position': position}))
         expect([reply.status, reply.body.code], position).toEqual([400, 'POSITION_UNKNOWN'])
         expect(ms).toBeLessThan(1_500)
