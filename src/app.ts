@@ -2,7 +2,7 @@ import type {Server} from 'node:http'
 import type {Socket} from 'node:net'
 import {type Logger, pino} from 'pino'
 import type {SendLink} from './commands/registerUser.ts'
-import type {Config} from './config.ts'
+import {type Config, makeDataDir} from './config.ts'
 import {startEmbeddedPostgres} from './database/embeddedPostgres.ts'
 import {takeServerLease} from './database/serverLease.ts'
 import {cookieFlags} from './edge/cookies.ts'
@@ -56,6 +56,7 @@ export const openApp = (
 
   const openDatabase = async (): Promise<string> => {
     if (config.databaseUrl !== null) return config.databaseUrl
+    await makeDataDir(config)
     const database = await startEmbeddedPostgres({
       dataDir: config.dataDir,
       logger,
@@ -218,9 +219,17 @@ const untilLive = async (applied: {building(wanted: typeof tables): string[]}): 
 
 const listen = (server: Server, {port, host}: Config): Promise<number> =>
   new Promise((resolve, reject) => {
-    server.once('error', reject)
+    const refuse = ({message, code}: NodeJS.ErrnoException) =>
+      reject(
+        new Error(
+          /^(EADDRINUSE|EACCES)$/.test(code ?? '')
+            ? `PORT must be one that is free, and that this user may listen at: ${message}`
+            : `HOST must be an address of this machine: ${message}`,
+        ),
+      )
+    server.once('error', refuse)
     server.listen({port, host, backlog: BACKLOG}, () => {
-      server.off('error', reject)
+      server.off('error', refuse)
       const address = server.address()
       resolve(typeof address === 'object' && address !== null ? address.port : port)
     })

@@ -1,5 +1,6 @@
+import {chmod, mkdir} from 'node:fs/promises'
 import {isIPv4, isIPv6} from 'node:net'
-import {join, resolve} from 'node:path'
+import {dirname, join, resolve} from 'node:path'
 import {z} from 'zod'
 
 type Origin = string
@@ -82,11 +83,11 @@ const isAddressRange = (item: string): boolean => {
 }
 
 const isTrustProxy = (value: string): boolean =>
-  /^(true|false|\d{1,2})$/.test(value) ||
+  /^(true|false|off|\d{1,2})$/.test(value) ||
   list(value).every((item) => ['loopback', 'linklocal', 'uniquelocal'].includes(item) || isAddressRange(item))
 
 const toTrustProxy = (value: string): boolean | number | string[] => {
-  if (value === 'true' || value === 'false') return value === 'true'
+  if (/^(true|false|off)$/.test(value)) return value === 'true'
   return /^\d+$/.test(value) ? Number(value) : list(value)
 }
 
@@ -138,7 +139,7 @@ const environment = z.object({
     .transform((value) => list(value).map((item) => toOrigin(item)!))
     .default([]),
   TRUST_PROXY: text(
-    'true, false, a number of proxies, or a comma-separated list of addresses, ranges such as 10.0.0.0/8, loopback, linklocal or uniquelocal',
+    'off, true, false, a number of proxies, or a comma-separated list of addresses, ranges such as 10.0.0.0/8, loopback, linklocal or uniquelocal',
     isTrustProxy,
   )
     .transform(toTrustProxy)
@@ -264,4 +265,35 @@ export const readConfig = (env: NodeJS.ProcessEnv): Config => {
     logLevel: vars.LOG_LEVEL,
     postsUnpagedMax: vars.POSTS_UNPAGED_MAX,
   })
+}
+
+/**
+ * As `mkdir -p`, and false where it was there. Node's own, below a folder that takes none (/proc), tries for ever.
+ */
+export const makeFolder = async (path: string, mode: number): Promise<boolean> => {
+  const make = async () => {
+    try {
+      await mkdir(path, {mode})
+      return true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+      throw error
+    }
+  }
+  try {
+    return await make()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    await makeFolder(dirname(path), mode)
+    return make()
+  }
+}
+
+/** Throws {@link ConfigError} where there can be none. 0711: the embedded database may run as another user, who must pass through but see nothing. */
+export const makeDataDir = async ({dataDir}: Pick<Config, 'dataDir'>): Promise<void> => {
+  try {
+    if (await makeFolder(dataDir, 0o711)) await chmod(dataDir, 0o711)
+  } catch (error) {
+    throw new ConfigError(`DATA_DIR must be a folder that this user can read and write: ${(error as Error).message}`)
+  }
 }

@@ -19,7 +19,7 @@ import {GENERATIONS_DDL} from './projections/generations.ts'
 import {PROOF_DDL} from './proof/tiles.ts'
 import {refuseUnfinished, UNFINISHED_COPY_DDL} from './proof/unfinishedCopy.ts'
 
-export const SCHEMA = [
+const SCHEMA = [
   SESSIONS_DDL,
   SIGNED_OUT_DDL,
   READ_MARKS_DDL,
@@ -48,6 +48,19 @@ export type Foundation = {
 }
 
 type Trouble = (what: string, error: unknown) => void
+
+/** Makes what is missing. Throws one line that names the variable where the database can't be used. */
+export const makeTables = async (pool: Pool, {databaseUrl}: Pick<Config, 'databaseUrl'>): Promise<void> => {
+  try {
+    await makeSchema(pool, SCHEMA)
+  } catch (error) {
+    // Of several addresses of one name, each has its own error, and the whole none.
+    const {message, code} = error as NodeJS.ErrnoException
+    throw databaseUrl === null
+      ? error
+      : new Error(`DATABASE_URL names a database that can not be used: ${message || code}`)
+  }
+}
 
 export const openLog = async (
   config: Pick<Config, 'eventStore'>,
@@ -96,7 +109,7 @@ export const openFoundation = async (
     await pool.end()
   }
   try {
-    await makeSchema(pool, SCHEMA)
+    await makeTables(pool, config)
     // Before keys are made that those of the copied log would meet.
     await refuseUnfinished(pool, config.eventStore ? 'eventstoredb' : 'postgres')
     opening = openLog(config, url, onTrouble)

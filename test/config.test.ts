@@ -152,6 +152,7 @@ describe('readConfig', () => {
 
   it('takes TRUST_PROXY as Express does', () => {
     const taken = (value: string) => readConfig({TRUST_PROXY: value}).trustProxy
+    expect(taken('off')).toBe(false)
     expect(taken('true')).toBe(true)
     expect(taken('false')).toBe(false)
     expect(taken('0')).toBe(0)

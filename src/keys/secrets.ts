@@ -1,8 +1,8 @@
 import {randomBytes} from 'node:crypto'
-import {chmod, link, mkdir, open, readFile, rename, rm} from 'node:fs/promises'
+import {link, open, readFile, rename, rm} from 'node:fs/promises'
 import {join} from 'node:path'
 import {z} from 'zod'
-import {type Config, ConfigError} from '../config.ts'
+import {type Config, ConfigError, makeDataDir} from '../config.ts'
 
 /**
  * `sessionSecret` signs cookies; `masterKey`, 32 bytes, wraps every other key. `nextMasterKey`: a rotation that was cut off
@@ -65,8 +65,7 @@ const change = async (
 const keep = async (dataDir: string): Promise<z.output<typeof stored>> => {
   const file = join(dataDir, 'secrets.json')
   try {
-    // 0711: the embedded database may run as another user, who must pass through but see nothing.
-    if (await mkdir(dataDir, {recursive: true, mode: 0o711})) await chmod(dataDir, 0o711)
+    await makeDataDir({dataDir})
     return (await read(file)) ?? (await create(dataDir, file))
   } catch (error) {
     if (!(error instanceof Error && 'syscall' in error)) throw error

@@ -1,8 +1,8 @@
-import {mkdir, open, rename} from 'node:fs/promises'
+import {open, rename} from 'node:fs/promises'
 import {join} from 'node:path'
 import type {SendMailOptions} from 'nodemailer'
 import type {Logger} from 'pino'
-import type {Config} from '../config.ts'
+import {type Config, makeFolder} from '../config.ts'
 
 /** `to` is one bare address. A link that the reader is to open stands alone on its line of `text`. */
 export type Mail = {to: string; subject: string; text: string; html: string}
@@ -50,7 +50,7 @@ const intoFiles = (dir: string, from: string, logger: Pick<Logger, 'info'>): Tra
     const {createTransport} = await import('nodemailer')
     const composer = createTransport({streamTransport: true, buffer: true, newline: 'windows'})
     const composed = await composer.sendMail(message(mail, id, from))
-    await mkdir(dir, {recursive: true, mode: 0o700})
+    await makeFolder(dir, 0o700)
     const file = join(dir, `${new Date().toISOString().replaceAll(':', '')}-${id}.eml`)
     await writeDurably(file, composed.message as Buffer)
     const link = /^https?:\/\/\S+$/m.exec(mail.text)?.[0]

@@ -9,8 +9,7 @@ import {createGunzip, createGzip} from 'node:zlib'
 import {Pool, type PoolClient} from 'pg'
 import {z} from 'zod'
 import type {Config} from '../config.ts'
-import {makeSchema} from '../database/schema.ts'
-import {openLog, SCHEMA} from '../foundation.ts'
+import {makeTables, openLog} from '../foundation.ts'
 import {appendInOrder} from '../log/appendInOrder.ts'
 import type {EventLog, LogRecord} from '../log/eventLog.ts'
 import {beginRestore, endRestore, UNFINISHED_TABLES, unfinishedRestore} from '../proof/unfinishedCopy.ts'
@@ -91,7 +90,7 @@ export const restore = async (config: Config, url: string, dir: string, keysFile
   pool.on('error', () => {})
   let log: EventLog | null = null
   try {
-    await makeSchema(pool, SCHEMA)
+    await makeTables(pool, config)
     log = await openLog(config, url, () => {})
     const begun = await unfinishedRestore(pool)
     if (begun !== null && begun !== id)

@@ -1,13 +1,12 @@
 import type {Command} from 'commander'
 import {Pool} from 'pg'
 import {pino} from 'pino'
-import {type Config, readConfig} from '../config.ts'
+import {type Config, makeDataDir, readConfig} from '../config.ts'
 import {findEmbeddedPostgres, startEmbeddedPostgres} from '../database/embeddedPostgres.ts'
-import {makeSchema} from '../database/schema.ts'
 import {isLeasedToAnother} from '../database/serverLease.ts'
 import {isServed} from '../edge/presence.ts'
 import {type Feed, openFeed} from '../feed.ts'
-import {type Foundation, openFoundation, openLog, SCHEMA, withMasterKey} from '../foundation.ts'
+import {type Foundation, makeTables, openFoundation, openLog, withMasterKey} from '../foundation.ts'
 import {findKeyStore, findSecret, openSecret} from '../keys/keyStore.ts'
 import {loadSecrets} from '../keys/secrets.ts'
 import type {EventLog} from '../log/eventLog.ts'
@@ -29,6 +28,7 @@ export const openDatabase = async (config: Config): Promise<{url: string; close(
   if (config.databaseUrl !== null) return {url: config.databaseUrl, close: async () => {}}
   const running = await findEmbeddedPostgres({dataDir: config.dataDir})
   if (running) return {url: running.url, close: async () => {}}
+  await makeDataDir(config)
   const logger = pino({level: 'silent'})
   const onExit = (reason: string) => process.stderr.write(`${reason}\n`)
   const started = await startEmbeddedPostgres({dataDir: config.dataDir, logger, onExit})
@@ -82,7 +82,7 @@ export const withLog = async <T>(
   pool.on('error', () => {})
   let log: EventLog | null = null
   try {
-    await makeSchema(pool, SCHEMA)
+    await makeTables(pool, config)
     log = await openLog(config, database.url, (what) => process.stderr.write(`${what}\n`))
     if (!mayBeUnfinished) await refuseUnfinished(pool, log.adapter)
     return await work({

@@ -1,6 +1,6 @@
-import {mkdir, mkdtemp, readdir, rm, stat} from 'node:fs/promises'
+import {access, constants, mkdir, mkdtemp, readdir, rm, stat} from 'node:fs/promises'
 import {join} from 'node:path'
-import type {Config} from '../config.ts'
+import {type Config, ConfigError, makeFolder} from '../config.ts'
 import type {UploadKey} from '../domain/upload.ts'
 import {openDiskStore} from './diskStore.ts'
 import {type File, StorageUnavailable} from './file.ts'
@@ -27,6 +27,7 @@ export const openUploads = async ({uploads: {oss, dir}, dataDir}: Config): Promi
   if (!store) return null
   // On the disk where the files will lie, for a file is moved only within one.
   const incoming = oss ? join(dataDir, 'incoming') : join(dir!, '.incoming')
+  if (!oss) await makeWritable(incoming)
   await removeAbandoned(incoming)
   const stores = oss && dir !== null ? [store, openDiskStore(dir)] : [store]
   return {
@@ -47,6 +48,15 @@ export const openUploads = async ({uploads: {oss, dir}, dataDir}: Config): Promi
         if (folder !== null) await rm(folder, {recursive: true, force: true})
       }
     },
+  }
+}
+
+const makeWritable = async (incoming: string): Promise<void> => {
+  try {
+    await makeFolder(incoming, 0o700)
+    await access(incoming, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch (error) {
+    throw new ConfigError(`UPLOAD_DIR must be a folder that this user can read and write: ${(error as Error).message}`)
   }
 }
 

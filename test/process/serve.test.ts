@@ -14,6 +14,7 @@ import {connect, type Person, signUp, type TestSocket, visit} from '../support/s
 import {endAll, postgresPid, type ServerProcess, spawnProcess, spawnServer} from '../support/serverProcess.ts'
 import {startTcpProxy} from '../support/tcpProxy.ts'
 
+const SECRETS = {SESSION_SECRET: 's'.repeat(32), MASTER_KEY: randomBytes(32).toString('base64')}
 const NOBODY = {uid: 65534, gid: 65534}
 const isRoot = process.getuid?.() === 0
 
@@ -266,9 +267,23 @@ describe('serve', () => {
     const folder = await sharedFolder()
     const refused = spawnProcess(folder, {env: {PORT: `${(taken.address() as AddressInfo).port}`}})
     expect(await refused.ended).toMatchObject({status: 1})
-    expect(refused.stderr()).toMatch(/^[^\n]*EADDRINUSE[^\n]*\n$/)
+    expect(refused.stderr()).toMatch(/^PORT must be [^\n]*EADDRINUSE[^\n]*\n$/)
     expect(await postgresPid(folder)).toBeNull()
     taken.close()
+  })
+
+  it.each([
+    ['HOST', {HOST: '198.51.100.1'}],
+    ['UPLOAD_DIR', {UPLOAD_DIR: '/etc/passwd/x'}],
+    ['UPLOAD_DIR', {UPLOAD_DIR: '/proc/none'}],
+    ['DATABASE_URL', {DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none', ...SECRETS}],
+    ['DATA_DIR', {DATA_DIR: '/proc/none'}],
+    ['DATA_DIR', {DATA_DIR: '/proc/none', ...SECRETS}],
+  ])('does not start where %s is nothing that can be used, and says so in one line: %j', async (name, env) => {
+    const refused = spawnProcess(await sharedFolder(), {env})
+    expect(await refused.ended).toMatchObject({status: 1})
+    expect(refused.stderr()).toMatch(/^[^\n]+\n$/)
+    expect(refused.stderr()).toContain(name)
   })
 
   it('goes on after its database was killed, and keeps all that it acknowledged', async () => {
