@@ -6,11 +6,13 @@ import type {StorageEngine} from 'multer'
 import type {FileRefusal} from './file.ts'
 
 export const MAX_BYTES = 10_485_760
-/** What multipart may add: boundaries, headers with a long file name, one small field. */
+/** What multipart may add: boundaries, headers with a long file name, fields. */
 const ENVELOPE_BYTES = 64 * 1024
+const MAX_FIELDS = 50
+const MAX_FIELD_BYTES = 16 * 1024
 
 /**
- * Streams the one file of a multipart request, in the field `file`, to `path`, and gives its size. What it writes of a
+ * Streams the one file of a multipart request, in the field `file`, to `path`, and gives its size. Other fields are ignored. What it writes of a
  * request that is refused or cut, the caller deletes: when this settles, nothing is written any more.
  */
 export const receiveFile = async (
@@ -29,18 +31,24 @@ export const receiveFile = async (
     },
     _removeFile: (_req, _file, done) => done(null),
   }
-  const limits = {fileSize: MAX_BYTES, files: 1, fields: 1, parts: 2, fieldNameSize: 100, fieldSize: 1_024}
+  const limits = {
+    fileSize: MAX_BYTES,
+    files: 1,
+    fields: MAX_FIELDS,
+    parts: MAX_FIELDS + 1,
+    fieldNameSize: 100,
+    fieldSize: MAX_FIELD_BYTES,
+  }
   const receive = multer({storage, limits}).single('file')
   const error = await new Promise<unknown>((resolve) => receive(req, res, resolve))
   await writing.catch(() => {})
   if (error) return refusalOf(error)
   if (!req.file) return {refused: 'NO_FILE'}
-  if (Object.keys(req.body).length > 0) return onlyOne
   return {bytes: (await stat(path)).size}
 }
 
 const tooLarge: FileRefusal = {refused: 'TOO_LARGE', why: 'must have at most 10,485,760 bytes'}
-const onlyOne: FileRefusal = {refused: 'INVALID', why: 'must be one file, and the only field'}
+const onlyOne: FileRefusal = {refused: 'INVALID', why: `must be one file, beside it at most ${MAX_FIELDS} short fields`}
 
 const refusalOf = (error: unknown): FileRefusal => {
   const {code, syscall, field} = error as {code?: unknown; syscall?: unknown; field?: unknown}
