@@ -37,7 +37,7 @@ export const startEmbeddedPostgres = async (options: EmbeddedPostgresOptions): P
     if (!(await isLeasedToAnother(url))) await shutDown(first.pid)
     throw error
   })
-  logger.info({pid: first.pid, ms: Math.round(performance.now() - began)}, 'PostgreSQL is ready')
+  logger.info({postgres: first.pid, ms: Math.round(performance.now() - began)}, 'PostgreSQL is ready')
 
   const watch = async () => {
     let {pid} = first
@@ -46,14 +46,14 @@ export const startEmbeddedPostgres = async (options: EmbeddedPostgresOptions): P
       await sleep(WATCH_MS, undefined, {ref: false, signal: stopping.signal})
       await boundLog(cluster).catch(() => {})
       if (isRunning(pid)) continue
-      logger.warn({pid}, 'PostgreSQL went away; it is started again')
+      logger.warn({postgres: pid}, 'PostgreSQL went away; it is started again')
       if (restarts.push(performance.now()) > RESTARTS_A_MINUTE && performance.now() - restarts.shift()! < 60_000) {
         throw new Error(`it went away ${RESTARTS_A_MINUTE + 1} times within a minute`)
       }
       const again = await readyPostmaster(cluster, stopping.signal, first.port)
       if (urlOf(cluster, again) !== url) throw new Error('another process started it at another address')
       pid = again.pid
-      logger.info({pid}, 'PostgreSQL is back')
+      logger.info({postgres: pid}, 'PostgreSQL is back')
     }
   }
   const watching = watch().catch((error: Error) => {
@@ -67,9 +67,10 @@ export const startEmbeddedPostgres = async (options: EmbeddedPostgresOptions): P
     await watching
     const running = await findPostmaster(cluster.dataDir)
     if (!running) return
-    if (await isLeasedToAnother(url)) return logger.info({pid: running.pid}, 'PostgreSQL stays up for another server')
+    if (await isLeasedToAnother(url))
+      return logger.info({postgres: running.pid}, 'PostgreSQL stays up for another server')
     await shutDown(running.pid)
-    logger.info({pid: running.pid}, 'PostgreSQL has stopped')
+    logger.info({postgres: running.pid}, 'PostgreSQL has stopped')
   }
   let stopped: Promise<void> | undefined
   return {
