@@ -1,8 +1,8 @@
 import {createHash, timingSafeEqual} from 'node:crypto'
 import type {Request} from 'express'
-import type {Actor, Provider, UserId} from '../domain/user.ts'
+import {type Actor, type Provider, type UserId, Username} from '../domain/user.ts'
 import {findUser, users} from '../projections/users.ts'
-import {ApiError} from './errors.ts'
+import {ApiError, invalid} from './errors.ts'
 import type {Parts} from './parts.ts'
 
 /** Who asks: a signed-in person, or a bot. */
@@ -18,9 +18,8 @@ export const botOf = (
   if (expected === null || !sameToken(botToken, expected)) return null
   const name = botName ?? botId
   if (!BOT_ID.test(botId)) throw invalidBot('botId', 'must be 1 to 32 of a-z, 0-9, _ and -')
-  if (name.length === 0 || [...name].length > 50 || !name.isWellFormed() || name.includes('\0')) {
-    throw invalidBot('botName', 'must have 1 to 50 characters')
-  }
+  const username = Username.safeParse(name)
+  if (!username.success) throw invalid(username.error, 'botName')
   const userId = `bot_${botId}` as UserId
   return {userId, username: name, isBot: true, identity: null, provider: 'email', email: null}
 }

@@ -54,19 +54,29 @@ export class ApiError extends Error {
   }
 }
 
-const TYPES: {[expected: string]: string} = {string: 'text', object: 'an object', array: 'a list'}
+const TYPES: {[expected: string]: string} = {
+  string: 'text',
+  object: 'an object',
+  array: 'a list',
+  number: 'a number',
+  int: 'a whole number',
+}
 
-/** For `safeParse`: what is missing or of another type is told in a person's words instead of zod's. */
+/** For `safeParse`: what is missing, of another type or out of bounds is told in a person's words instead of zod's. */
 export const inWords: z.core.ParseContext<z.core.$ZodIssue> = {
-  error: ({code, expected, input}) => {
-    if (code !== 'invalid_type') return undefined
-    return input === undefined ? 'is required' : `must be ${TYPES[expected] ?? expected}`
+  error: (issue) => {
+    const unit = 'origin' in issue && issue.origin === 'string' ? ' characters' : ''
+    if (issue.code === 'too_big') return `must ${unit ? 'have' : 'be'} at most ${issue.maximum}${unit}`
+    if (issue.code === 'too_small') return `must ${unit ? 'have' : 'be'} at least ${issue.minimum}${unit}`
+    if (issue.code !== 'invalid_type') return undefined
+    return issue.input === undefined ? 'is required' : `must be ${TYPES[issue.expected] ?? issue.expected}`
   },
 }
 
-export const invalid = (error: z.ZodError): ApiError =>
+/** `name`: of the whole. */
+export const invalid = (error: z.ZodError, name = ''): ApiError =>
   new ApiError('INVALID', {
-    issues: error.issues.slice(0, 20).map(({path, message}) => ({path: path.join('.'), message})),
+    issues: error.issues.slice(0, 20).map(({path, message}) => ({path: path.join('.') || name, message})),
   })
 
 export const refused = ({refused: code}: Refusal): ApiError => new ApiError(code)

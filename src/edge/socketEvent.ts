@@ -1,5 +1,7 @@
 import type {z} from 'zod'
-import type {Code} from './errors.ts'
+import {type Code, invalid, inWords} from './errors.ts'
+
+export type Argument<S extends z.ZodType = z.ZodType> = {name: string; shape: S}
 
 /**
  * A Socket.IO event as it is documented. `args`: what is emitted, without the callback. `answer`: what the callback gets
@@ -10,7 +12,14 @@ export type DocumentedEvent = {
   from: 'client' | 'server'
   summary: string
   description?: string
-  args: readonly {name: string; shape: z.ZodType}[]
+  args: readonly Argument[]
   answer?: z.ZodType
   errors?: readonly Code[]
+}
+
+/** What was emitted as this argument. Throws INVALID. */
+export const readArgument = <S extends z.ZodType>({name, shape}: Argument<S>, value: unknown): z.output<S> => {
+  const read = shape.safeParse(value, inWords)
+  if (!read.success) throw invalid(read.error, name)
+  return read.data
 }

@@ -198,7 +198,8 @@ ${operations.map(({path, method, one}) => operation(path, method, one))}
 </section>`,
 )}
 <section aria-labelledby="sockets"><h2 id="sockets">Socket.IO</h2>
-<p>At <code>/socket.io</code>. The session's cookie signs in; a bot sends <code>auth: {botToken, botId, botName}</code>. A client ignores events that it does not know.</p>
+<p>At <code>/socket.io</code>. The session's cookie signs in; a bot sends <code>auth: {botToken, botId, botName}</code>. A client ignores events that it does not know.
+A packet of more than 128 KiB ends the connection.</p>
 ${events.map(event)}
 </section>
 <section aria-labelledby="shapes"><h2 id="shapes">Shapes</h2>

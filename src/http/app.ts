@@ -91,6 +91,8 @@ const sendJson = (res: Response, bytes: Buffer): void => {
 const routeOf = ({route}: Request): string =>
   route === undefined ? 'none' : typeof route.path === 'string' ? route.path : 'page'
 
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value)
+
 const mounted = (route: Route, parts: Parts): RequestHandler => {
   const {keys, limits, refusals} = parts
   const positions = openPositions(parts)
@@ -108,8 +110,11 @@ const mounted = (route: Route, parts: Parts): RequestHandler => {
     if (params && !params.success) throw new ApiError('NOT_FOUND')
     const query = noQuery?.success && !req.url.includes('?') ? noQuery : route.query?.safeParse(req.query, inWords)
     if (query && !query.success) throw invalid(query.error)
-    const body = route.body?.safeParse(req.body ?? {}, inWords)
-    if (body && !body.success) throw invalid(body.error)
+    const body = route.body?.safeParse(req.body === undefined ? {} : req.body, inWords)
+    if (body && !body.success)
+      throw req.body === undefined || isObject(req.body)
+        ? invalid(body.error)
+        : unreadable('the body must be an object')
     return {params: params?.data, query: query?.data, body: body?.data}
   }
 

@@ -6,6 +6,8 @@ const MAX_BYTES = 512 * 1024
 
 const parse = express.json({
   limit: MAX_BYTES,
+  // What is JSON and no object is told so by the route's schema.
+  strict: false,
   type: 'application/json',
   // Left alone, a byte that is no UTF-8 would be stored as a replacement character.
   verify: (_req, _res, bytes) => {

@@ -5,11 +5,11 @@ import {isRefusal} from '../domain/event.ts'
 import {isMember, type RoomId} from '../domain/room.ts'
 import {storable} from '../domain/text.ts'
 import type {Person} from '../edge/callers.ts'
-import {ApiError, invalid, refused} from '../edge/errors.ts'
+import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
 import {roomBody} from '../edge/roomBody.ts'
 import {Ok, RoomShape} from '../edge/shapes.ts'
-import type {DocumentedEvent} from '../edge/socketEvent.ts'
+import {type DocumentedEvent, readArgument} from '../edge/socketEvent.ts'
 import {messageOf, messages} from '../projections/messages.ts'
 import {roomMembers} from '../projections/roomMembers.ts'
 import {findRoom, rooms} from '../projections/rooms.ts'
@@ -22,14 +22,14 @@ import type {Reply, SocketEvent} from './sockets.ts'
 const MAX_ROOMS = 1_000
 const MAX_REPLAY = 1_000
 
-const RoomIdArg = storable.max(100)
+const roomIdArgument = {name: 'roomId', shape: storable.max(100)}
 const Options = z
   .object({
     since: z.int().min(-1).optional().describe('The newest `seq` that one has; -1: none, so everything is sent.'),
   })
   .nullish()
   .describe('May be left out.')
-const Args = z.tuple([RoomIdArg, Options.transform((options) => options ?? {})])
+const optionsArgument = {name: 'options', shape: Options}
 
 export const joinRoomDocumented: DocumentedEvent = {
   name: 'join_room',
@@ -38,10 +38,7 @@ export const joinRoomDocumented: DocumentedEvent = {
   description: `One must be in the room; bots are added to it. With \`since\` every message after it is sent first, in order, then the
 callback is called, then what is said from then on, with none lost and none twice. Where more than ${MAX_REPLAY} were missed the answer says
 \`truncated\`: then what was missed is to be read over HTTP, up to \`seq\`. At most ${MAX_ROOMS} rooms a socket.`,
-  args: [
-    {name: 'roomId', shape: RoomIdArg},
-    {name: 'options', shape: Options},
-  ],
+  args: [roomIdArgument, optionsArgument],
   answer: Ok.extend({
     room: RoomShape,
     seq: z.int().min(-1).describe('The `seq` of the newest message that was sent by now; -1: the room is empty.'),
@@ -127,9 +124,8 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
     name: 'join_room',
     command: 'joinRoom',
     handle: async (socket, by, args, requestId, reply) => {
-      const parsed = Args.safeParse([args[0], args[1]])
-      if (!parsed.success) throw invalid(parsed.error)
-      const [roomId, {since}] = parsed.data
+      const roomId = readArgument(roomIdArgument, args[0])
+      const since = readArgument(optionsArgument, args[1])?.since
       await inTurn(`${socket.id} ${roomId}`, () =>
         join(socket, by, {roomId: roomId as RoomId, since}, requestId, reply),
       )

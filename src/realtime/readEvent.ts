@@ -2,10 +2,10 @@ import {z} from 'zod'
 import {isMember, type RoomId} from '../domain/room.ts'
 import {storable} from '../domain/text.ts'
 import type {Person} from '../edge/callers.ts'
-import {ApiError, invalid} from '../edge/errors.ts'
+import {ApiError} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
 import {Ok} from '../edge/shapes.ts'
-import type {DocumentedEvent} from '../edge/socketEvent.ts'
+import {type DocumentedEvent, readArgument} from '../edge/socketEvent.ts'
 import {chatFold, chatStream, roomFold, roomStream} from '../streams/streams.ts'
 import type {SocketEvent} from './sockets.ts'
 
@@ -14,13 +14,15 @@ const Payload = z.object({
   seq: z.int().min(-1).describe('The `seq` of the newest message that was read.'),
 })
 
+const argument = {name: 'mark', shape: Payload}
+
 export const readDocumented: DocumentedEvent = {
   name: 'read',
   from: 'client',
   summary: "Says how far one has read: moves the room's `readSeq`",
   description:
     'Forward only: an older `seq` changes nothing. One must be in the room; `join_room` is not needed. To send a message does not move it. The callback, which may be left out, is called once the mark is stored.',
-  args: [{name: 'mark', shape: Payload}],
+  args: [argument],
   answer: Ok,
   errors: ['INVALID', 'SINCE_UNKNOWN', 'NOT_A_MEMBER', 'NOT_FOUND', 'RATE_LIMITED', 'BUSY', 'UNAVAILABLE'],
 }
@@ -30,9 +32,7 @@ export const readEvent = (parts: Parts): SocketEvent => ({
   name: 'read',
   command: 'moveReadMark',
   handle: async (_socket, by, args, _requestId, reply) => {
-    const parsed = Payload.safeParse(args[0])
-    if (!parsed.success) throw invalid(parsed.error)
-    const {roomId, seq} = parsed.data
+    const {roomId, seq} = readArgument(argument, args[0])
     const wrong =
       (await whatForbids(parts, by, roomId as RoomId, seq, false)) &&
       (await whatForbids(parts, by, roomId as RoomId, seq, true))

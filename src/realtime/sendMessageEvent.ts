@@ -4,10 +4,10 @@ import {MessageContent, Nonce} from '../domain/chat.ts'
 import {isRefusal} from '../domain/event.ts'
 import type {RoomId} from '../domain/room.ts'
 import {storable} from '../domain/text.ts'
-import {invalid, refused} from '../edge/errors.ts'
+import {refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
 import {MessageShape, Ok} from '../edge/shapes.ts'
-import type {DocumentedEvent} from '../edge/socketEvent.ts'
+import {type DocumentedEvent, readArgument} from '../edge/socketEvent.ts'
 import {newMessageId} from '../keys/ids.ts'
 import {messageOf} from '../projections/messages.ts'
 import type {Delivery} from './delivery.ts'
@@ -19,13 +19,15 @@ const Payload = z.object({
   nonce: Nonce.optional().describe('Of the sender: the same one again is the same message, also a day later.'),
 })
 
+const argument = {name: 'message', shape: Payload}
+
 export const sendMessageDocumented: DocumentedEvent = {
   name: 'send_message',
   from: 'client',
   summary: 'Sends a message to a room',
   description:
     'The callback is called once the message is stored for good. Every socket that did `join_room` gets it as `message`, those of the sender too. Sending needs membership, not `join_room`.',
-  args: [{name: 'message', shape: Payload}],
+  args: [argument],
   answer: Ok.extend({
     message: MessageShape,
     position: z
@@ -41,9 +43,7 @@ export const sendMessageEvent = ({execute, findMarked, limits}: Parts, delivery:
   name: 'send_message',
   command: 'sendMessage',
   handle: async (_socket, by, args, requestId, reply) => {
-    const parsed = Payload.safeParse(args[0])
-    if (!parsed.success) throw invalid(parsed.error)
-    const {roomId, content, nonce} = parsed.data
+    const {roomId, content, nonce} = readArgument(argument, args[0])
     if (!by.isBot) await limits.messages(by.userId)
     const sent = await sendMessage(
       {execute, findMarked},

@@ -180,12 +180,16 @@ const connectError = (error: unknown, requestId: string, logger: Parts['logger']
   return Object.assign(new Error(known.code), {data: errorBody(known, requestId)})
 }
 
-const BotAuth = z.object({botToken: z.string(), botId: z.string().optional(), botName: z.string().optional()})
+const orAbsent = z
+  .string()
+  .nullish()
+  .transform((value) => value ?? undefined)
+const BotAuth = z.object({botToken: z.string(), botId: orAbsent, botName: orAbsent})
 
 /** `sid`: the session that lets the person in; a bot has none. */
 const personOfHandshake = async (socket: Socket, parts: Parts): Promise<{person: Person; sid: string | null}> => {
   const {config, sessions} = parts
-  if (socket.handshake.auth.botToken !== undefined) {
+  if ((socket.handshake.auth.botToken ?? null) !== null) {
     const auth = BotAuth.safeParse(socket.handshake.auth)
     const bot = auth.success ? botOf(config.chatBotToken, auth.data) : null
     if (!bot) throw new ApiError('NOT_SIGNED_IN')

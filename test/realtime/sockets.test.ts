@@ -51,8 +51,15 @@ describe('openSockets', () => {
       ['no token', {botToken: ''}, 'NOT_SIGNED_IN'],
       ['a wrong bot id', {botToken: BOT_TOKEN, botId: 'Not An Id'}, 'INVALID'],
       ['a wrong bot name', {botToken: BOT_TOKEN, botName: ''}, 'INVALID'],
+      ['a blank bot name', {botToken: BOT_TOKEN, botName: ' '}, 'INVALID'],
     ])('no bot with %s', async (_, auth, code) => {
       expect(await refusal(connect(server, {auth}))).toMatchObject(errorOf(code))
+    })
+
+    it('takes null in its auth for nothing given', async () => {
+      const ann = await signUp(server)
+      expect((await connect(ann, {auth: {botToken: null}})).connected).toBe(true)
+      expect((await connect(server, {auth: {botToken: BOT_TOKEN, botId: null, botName: null}})).connected).toBe(true)
     })
 
     it('nobody whose session is made up', async () => {
@@ -161,6 +168,23 @@ describe('openSockets', () => {
 
     it('names the field', async () => {
       const socket = await connect(await signUp(server))
+      const wrong = (event: string, ...args: unknown[]) => socket.ask(event, ...args)
+      for (const [answer, path, message] of [
+        [await wrong('join_room'), 'roomId', 'is required'],
+        [await wrong('join_room', 7), 'roomId', 'must be text'],
+        [await wrong('join_room', 'x'.repeat(101)), 'roomId', 'must have at most 100 characters'],
+        [await wrong('join_room', 'r', {since: 'x'}), 'since', 'must be a number'],
+        [await wrong('join_room', 'r', {since: 1.5}), 'since', 'must be a whole number'],
+        [await wrong('join_room', 'r', {since: -2}), 'since', 'must be at least -1'],
+        [await wrong('join_room', 'r', 'x'), 'options', 'must be an object'],
+        [await wrong('send_message'), 'message', 'is required'],
+        [await wrong('send_message', {content: 'x'}), 'roomId', 'is required'],
+        [await wrong('read', {roomId: 'r'}), 'seq', 'is required'],
+      ])
+        expect(answer).toMatchObject({
+          issues: [{path, message}],
+          error: expect.stringContaining(`"${path}" ${message}.`),
+        })
       expect(await socket.ask('send_message', {roomId: 'r', content: ' '})).toMatchObject({
         issues: [{path: 'content', message: 'must not be blank'}],
       })
