@@ -1,0 +1,121 @@
+import {randomUUID} from 'node:crypto'
+import {Client} from 'pg'
+import {afterAll, beforeAll, describe, expect, it} from 'vitest'
+import {newRoomId} from '../../src/keys/ids.ts'
+import type {EventLog} from '../../src/log/eventLog.ts'
+import type {Feeding} from '../../src/projections/feeding.ts'
+import {fill} from '../../src/projections/fill.ts'
+import {beginAnew, type Generation, readGenerations, targetOf} from '../../src/projections/generations.ts'
+import {messages} from '../../src/projections/messages.ts'
+import {roomMembers} from '../../src/projections/roomMembers.ts'
+import {rooms} from '../../src/projections/rooms.ts'
+import {joined, left, roomCreated, sent} from '../support/events.ts'
+import {openPlace, type Place} from '../support/place.ts'
+import {person} from '../support/specification.ts'
+
+const ann = person('Ann')
+const tables = [rooms, roomMembers, messages]
+const signal = new AbortController().signal
+
+describe('fill', () => {
+  let place: Place
+  let client: Client
+  const roomId = newRoomId()
+
+  beforeAll(async () => {
+    place = await openPlace()
+    client = new Client({connectionString: place.databaseUrl})
+    await client.connect()
+    await place.given(roomCreated(roomId, ann), joined(roomId, ann))
+    // More than are written at once, so that a page is folded while the one before is on its way.
+    for (let chunk = 0; chunk < 25; chunk++)
+      await place.given(...Array.from({length: 100}, (_, n) => sent(roomId, chunk * 100 + n, ann)))
+    await place.given(left(roomId, ann), joined(roomId, person('Bob')))
+  })
+  afterAll(async () => {
+    await client.end()
+    await place.close()
+  })
+
+  const begin = async (): Promise<Generation[]> => {
+    for (const table of tables)
+      await beginAnew(place.pool, table, {
+        logIdentity: place.logIdentity,
+        adapter: 'postgres',
+        found: await readGenerations(place.pool, [table]),
+      })
+    return readGenerations(place.pool, tables)
+  }
+  const feeding: Omit<Feeding, 'client'> = {
+    termOf: () => null,
+    advanced: () => {},
+    failed: async (generation, why) => {
+      generation.fault = why
+    },
+  }
+  const rowsIn = async ({table, generation}: Generation): Promise<object[]> =>
+    (await place.pool.query(`SELECT * FROM ${targetOf({table, generation})} ORDER BY ${table.key.join(', ')}`)).rows
+  const all = async (): Promise<object[][]> => Promise.all((await readGenerations(place.pool, tables)).map(rowsIn))
+  /** The same log, and how many events were read from it. */
+  const counted = () => {
+    let read = 0
+    const log: Pick<EventLog, 'readAll'> = {
+      readAll: async function* (options) {
+        for await (const page of place.log.readAll(options)) {
+          read += page.length
+          yield page
+        }
+      },
+    }
+    return {log: {...place.log, ...log}, read: () => read}
+  }
+  const fillAll = async (generations: readonly Generation[], log = place.log) =>
+    fill({log, codec: place.codec}, {...feeding, client}, generations, {signal})
+
+  it('brings all tables to the log’s end in one reading of it, to the same rows as one by one', async () => {
+    const {log, read} = counted()
+    await fillAll(await begin(), log)
+    const head = (await place.log.head())!
+    expect(read()).toBe(Number(head))
+    const together = await all()
+    expect(together.map((rows) => rows.length)).toEqual([2_500, 1, 1])
+    for (const one of await begin()) await fillAll([one])
+    expect(await all()).toEqual(together)
+    for (const {position} of await readGenerations(place.pool, tables)) expect(position).toBe(head)
+  })
+
+  it('goes on where each of them stopped, and applies nothing twice', async () => {
+    await fillAll(await begin())
+    const whole = await all()
+    const generations = await begin()
+    const stops = {...place.log, readAll: () => place.log.readAll({limit: 1_300})}
+    await fillAll(generations.slice(0, 2), stops)
+    await fillAll(await readGenerations(place.pool, tables))
+    expect(await all()).toEqual(whole)
+    // Nothing is read for tables that hold all of it but what there is to see that there is no more.
+    const {log, read} = counted()
+    await fillAll(await readGenerations(place.pool, tables), log)
+    expect([read(), await all()]).toEqual([0, whole])
+  })
+
+  it('stops one table at an event that it can not take, and goes on with the others', async () => {
+    const generations = await begin()
+    const bad = {...(await place.log.readAt(1_000n))!, data: {roomId: 17}, id: randomUUID()}
+    const log: EventLog = {
+      ...place.log,
+      readAll: async function* (options) {
+        for await (const page of place.log.readAll(options))
+          yield page.map((record) => (record.position === bad.position ? bad : record))
+      },
+    }
+    await fillAll(generations, log)
+    const stopped = generations.filter(({fault}) => fault !== null)
+    expect(stopped.map(({table}) => table.name).sort()).toEqual(['messages', 'rooms'])
+    for (const {fault, position} of stopped) {
+      expect(fault).toContain(`event ${bad.id} at position 1000`)
+      expect(position).toBe(999n)
+    }
+    expect(generations.find(({table}) => table === roomMembers)!.position).toBe(await place.log.head())
+    expect((await rowsIn(generations.find(({table}) => table === messages)!)).length).toBe(999 - 3)
+  })
+})
