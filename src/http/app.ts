@@ -54,6 +54,8 @@ export const openHttp = (parts: Parts): Express => {
     // RFC 9112, section 3.2.
     if (req.headers.host === undefined && req.httpVersion === '1.1') next(unreadable('it names no Host'))
     else if (UNSAFE.includes(req.method) && isForeign(req, config)) next(new ApiError('CROSS_SITE'))
+    // What is no preflight asks what may be asked, and Express would answer for some paths and not for others.
+    else if (req.method === 'OPTIONS') next(new ApiError('NOT_FOUND'))
     else next()
   })
 

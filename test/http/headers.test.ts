@@ -47,5 +47,8 @@ describe('every answer', () => {
     for (const method of ['PUT', 'PATCH', 'PROPFIND']) {
       expect([method, (await ann.request(method, '/api/me')).status]).toEqual([method, 404])
     }
+    for (const path of ['/', '/posts/', '/assets/x.js', '/api/posts']) {
+      expect([path, (await ann.request('OPTIONS', path)).body.code]).toEqual([path, 'NOT_FOUND'])
+    }
   })
 })
