@@ -19,6 +19,9 @@ const PEOPLE = 24
 export const HomePage = () => {
   const now = useStore(session)
   const [resets] = useState(() => new URLSearchParams(window.location.search).has('reset'))
+  useEffect(() => {
+    void loadPosts()
+  }, [])
   if (resets) {
     return (
       <div className="page page-narrow">
@@ -61,9 +64,6 @@ export const HomePage = () => {
 
 const NewestPosts = () => {
   const {status, posts, failure} = useStore(postFeed)
-  useEffect(() => {
-    void loadPosts()
-  }, [])
   return (
     <section className="home-part" aria-labelledby="newest">
       <div className="part-head">
@@ -101,9 +101,6 @@ const NewestPosts = () => {
 const Inside = ({user}: {user: User}) => {
   const posts = useStore(postFeed).status
   const rooms = useStore(myRooms).status
-  useEffect(() => {
-    if (postFeed.get().status === 'loading') void loadPosts()
-  }, [])
   return posts === 'loading' || rooms === 'loading' ? <InsideSkeleton /> : <Loaded user={user} />
 }
 

@@ -160,6 +160,11 @@ export const Dialog = ({title, onClose, children}: {title: string; onClose: () =
       ref={dialog}
       aria-labelledby={id}
       onClose={onClose}
+      onCancel={(event) => {
+        // At once, and not some time after the focus went back.
+        event.preventDefault()
+        onClose()
+      }}
       onClick={(event) => event.target === dialog.current && onClose()}
     >
       <div className="dialog-inside">
