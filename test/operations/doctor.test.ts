@@ -219,7 +219,7 @@ describe('doctor where a part is broken', () => {
         SELECT position + 1, 'post-x', 0, gen_random_uuid(), 'PostCreated', '{"postId":17}', metadata
         FROM log.events ORDER BY position DESC LIMIT 1;
         NOTIFY log`)
-      const stopped = 'SELECT FROM read.generations WHERE fault IS NOT NULL'
+      const stopped = `SELECT FROM read.generations WHERE fault IS NOT NULL AND view LIKE 'read.posts%'`
       await eventually(async () => (await pool.query(stopped)).rowCount === 1)
     })
     const {status, told} = await doctor(server.env)

@@ -1,6 +1,6 @@
 import type {Pool} from 'pg'
 import type {EventLog} from '../../log/eventLog.ts'
-import {type Generation, readGenerations} from '../../projections/generations.ts'
+import {type Generation, isOfLog, readGenerations} from '../../projections/generations.ts'
 import {tables} from '../../projections/tables.ts'
 import {type Finding, lasting, ok, problem, warning} from './finding.ts'
 
@@ -57,7 +57,8 @@ const checkShown = async (shown: Generation, seen: Seen): Promise<Finding> => {
       'Mend the cause, usually an older version of the server beside a newer one, and restart: the table goes on from there.',
     )
   }
-  if (!(await isOfThisLog(shown, seen))) {
+  // Where the log's identity could not be told, the event at the checkpoint tells enough.
+  if (!(await isOfLog(seen.log, seen.identity ?? shown.logIdentity, shown))) {
     return problem(
       `${name} was made from another history than the log's.`,
       'Start a server, or restart the one that runs: it notices and makes the table afresh.',
@@ -77,15 +78,6 @@ const checkShown = async (shown: Generation, seen: Seen): Promise<Finding> => {
     text,
     seen.isFed ? 'Look at the load of the database and of the node that feeds it.' : 'Start a server.',
   )
-}
-
-const isOfThisLog = async (
-  {logIdentity, adapter, position, eventId}: Generation,
-  {log, head, identity}: Seen,
-): Promise<boolean> => {
-  if (adapter !== log.adapter || (identity !== null && identity !== logIdentity)) return false
-  if (position === null) return true
-  return head !== null && position <= head && (await log.readAt(position))?.id === eventId
 }
 
 /** How long ago the oldest event was written that the table does not hold; 0: it holds all. */
