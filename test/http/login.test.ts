@@ -3,7 +3,7 @@ import {signUp, startServer, visit} from '../support/server.ts'
 
 describe('logIn', () => {
   it('says no to everybody in the same words and in the same time', async () => {
-    const server = await startServer({BCRYPT_COST: '9'})
+    const server = await startServer({BCRYPT_COST: '10'})
     const ann = await signUp(server, {email: 'ann@example.com', password: 'right one'})
     await visit(server.url).post('/api/email/register', {email: 'open@example.com', password: 'right one'})
     const kinds = {
@@ -15,7 +15,11 @@ describe('logIn', () => {
     }
     const fastest = new Map<string, number>()
     const answers = new Map<string, object>()
-    for (let round = 0; round < 4; round++) {
+    // None compared would take a tenth of the time, and two compared twice as long. On a busy machine the fastest of a few
+    // says little, so it is looked for longer: what is slow by itself stays slow.
+    const isEven = () =>
+      [...fastest.values()].every((ms) => ms / fastest.get('known')! > 0.6 && ms / fastest.get('known')! < 1.6)
+    for (let round = 0; round < 4 || (round < 40 && !isEven()); round++) {
       for (const [kind, body] of Object.entries(kinds)) {
         const began = performance.now()
         const {status, body: answer, headers} = await visit(server.url).post('/api/email/login', body)
@@ -26,11 +30,7 @@ describe('logIn', () => {
     }
     expect(answers.get('known')).toMatchObject({status: 401, answer: {code: 'WRONG_CREDENTIALS'}})
     for (const kind of Object.keys(kinds)) expect(answers.get(kind)).toEqual(answers.get('known'))
-    // None compared would take a tenth of the time, and two compared twice as long.
-    for (const ms of fastest.values()) {
-      expect(ms / fastest.get('known')!).toBeGreaterThan(0.6)
-      expect(ms / fastest.get('known')!).toBeLessThan(1.6)
-    }
+    expect(isEven(), JSON.stringify([...fastest])).toBe(true)
   })
 
   it('takes no password that is only a part of the right one, as bcrypt alone would', async () => {
