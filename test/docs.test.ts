@@ -16,11 +16,14 @@ const filesIn = (text: string) =>
     )
 
 describe('the documents', () => {
-  it.each(['docs/contract.md', 'docs/security.md'])('%s names only files that are there', async (document) => {
-    const named = filesIn(await read(document))
-    expect(named.length).toBeGreaterThan(20)
-    for (const {file, line} of named) expect(existsSync(root + file), line).toBe(true)
-  })
+  it.each(['docs/contract.md', 'docs/security.md', 'docs/reliability.md'])(
+    '%s names only files that are there',
+    async (document) => {
+      const named = filesIn(await read(document))
+      expect(named.length).toBeGreaterThan(20)
+      for (const {file, line} of named) expect(existsSync(root + file), line).toBe(true)
+    },
+  )
 
   it('docs/contract.md has one test file for each row, and a row for each route', async () => {
     const text = await read('docs/contract.md')

@@ -40,6 +40,26 @@ describe('openSignedOut', () => {
     for (const socket of staying) expect((await socket.ask('nonsense')).code).toBe('NOT_FOUND')
   })
 
+  it('closes the sockets of whoever is erased, on every node, and no others', async () => {
+    const [ann, bob] = [await signUp(server, {password: 'secret one'}), await signUp(server)]
+    const over = [
+      await connect(ann),
+      await connect(onOther(ann)),
+      await connect(onOther(ann), {transports: ['polling']}),
+    ]
+    const staying = await connect(onOther(bob))
+    let closedAt = 0
+    for (const socket of over)
+      socket.on('disconnect', () => {
+        closedAt = performance.now()
+      })
+    expect((await ann.request('DELETE', '/api/me', {password: 'secret one'})).status).toBe(200)
+    const answeredAt = performance.now()
+    for (const socket of over) await closed(socket)
+    expect(closedAt - answeredAt).toBeLessThan(1_000)
+    expect((await staying.ask('nonsense')).code).toBe('NOT_FOUND')
+  })
+
   it('closes sockets that were connecting while their session ended', async () => {
     for (let round = 0; round < 4; round++) {
       const ann = await signUp(server)
