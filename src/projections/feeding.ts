@@ -1,4 +1,5 @@
 import type {Client} from 'pg'
+import {within} from '../database/reconnect.ts'
 import {addressOf, isFaulty} from '../log/codec.ts'
 import type {TailEvent} from '../log/tail.ts'
 import {type Generation, targetOf} from './generations.ts'
@@ -6,6 +7,8 @@ import {eraseStatements, foldRows, type ReadTable, type Statement} from './readT
 
 /** Events that are folded in memory and written at once. */
 const BATCH_EVENTS = 5_000
+/** Longer than the database itself lets a statement run: past this the connection is dead. */
+const ANSWER_MS = 65_000
 
 export type Feeding = {
   client: Client
@@ -128,7 +131,11 @@ const commit = async (
   )
   const types = ['bigint[]', 'text[]', 'int[]', 'bigint[]', 'bigint', 'uuid']
   const advance = `SELECT read.advance(${types.map((type, index) => `$${n + index + 1}::${type}`).join(', ')})`
-  await client.query(parts.length > 0 ? `WITH ${parts.join(', ')} ${advance}` : advance, values)
+  await within(
+    ANSWER_MS,
+    client.query(parts.length > 0 ? `WITH ${parts.join(', ')} ${advance}` : advance, values),
+    () => new Error('the database did not answer in time'),
+  )
   for (const generation of generations) {
     generation.position = last.position
     generation.eventId = last.id

@@ -213,7 +213,11 @@ export const openRunner = ({
         await pause(RENEW_MS, undefined, {signal: over.signal, ref: false}).catch(() => {})
         if (over.signal.aborted) return
         const now = await renew().catch(() => new Map<string, string>())
-        if (!isSame(now)) over.abort()
+        if (isSame(now)) continue
+        over.abort()
+        // A database that says nothing any more would not end the statement that it may have been given.
+        connection.drop()
+        filling.drop()
       }
     }
     terms = held

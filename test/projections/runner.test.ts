@@ -1,5 +1,5 @@
 import {randomUUID} from 'node:crypto'
-import {afterEach, beforeEach, describe, expect, it} from 'vitest'
+import {afterEach, beforeEach, describe, expect, it, onTestFinished} from 'vitest'
 import {newRoomId} from '../../src/keys/ids.ts'
 import {readGenerations} from '../../src/projections/generations.ts'
 import {messages} from '../../src/projections/messages.ts'
@@ -11,6 +11,7 @@ import {invited, joined, left, roomCreated, sent} from '../support/events.ts'
 import {eventually} from '../support/eventually.ts'
 import {openPlace, type Place} from '../support/place.ts'
 import {person} from '../support/specification.ts'
+import {throughProxy} from '../support/tcpProxy.ts'
 
 const ann = person('Ann')
 const bob = person('Bob')
@@ -117,6 +118,19 @@ describe('openRunner', () => {
       `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
        WHERE datname = current_database() AND application_name LIKE 'community projection%'`,
     )
+    await place.given(joined(roomId, bob))
+    await feeder.caughtUp()
+    expect(await membersOf(roomId)).toEqual(['Ann', 'Bob'])
+  })
+
+  it('goes on where it stopped when the database fell silent with a statement under way', async () => {
+    const roomId = newRoomId()
+    const {proxy, url} = await throughProxy(place.databaseUrl)
+    onTestFinished(() => proxy.close())
+    const feeder = await place.startFeeder({url})
+    await place.given(roomCreated(roomId, ann), joined(roomId, ann))
+    await feeder.caughtUp()
+    proxy.halfClose('server')
     await place.given(joined(roomId, bob))
     await feeder.caughtUp()
     expect(await membersOf(roomId)).toEqual(['Ann', 'Bob'])

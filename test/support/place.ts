@@ -57,7 +57,8 @@ export type Place = {
   logIdentity: string
   openLog(): Promise<EventLog>
   startNode(options?: {wrap?: (log: EventLog) => EventLog; follow?: boolean}): Promise<Node>
-  startFeeder(options?: {tables?: readonly ReadTable[]; logged?: string[]}): Promise<Feeder>
+  /** `url`: another way to the same database, for what feeds the tables. */
+  startFeeder(options?: {tables?: readonly ReadTable[]; logged?: string[]; url?: string}): Promise<Feeder>
   /** These happened: events of one stream that follow each other are one append. */
   given(...events: DomainEvent[]): Promise<void>
   /** What happened since the last `given`, as the log has it, in order. */
@@ -155,13 +156,13 @@ export const openPlace = async (adapter: Adapter = 'postgres'): Promise<Place> =
     openLog,
     startNode,
 
-    startFeeder: async ({tables = allTables, logged = []} = {}) => {
+    startFeeder: async ({tables = allTables, logged = [], url = databaseUrl} = {}) => {
       const node = await startNode({follow: true})
-      const applied = openApplied({url: databaseUrl, pool, tables})
+      const applied = openApplied({url, pool, tables})
       const say = (fields: object, message: string) => void logged.push(`${message} ${JSON.stringify(fields)}`)
       const logger = {info: say, warn: say, error: say}
       const runner = openRunner({
-        url: databaseUrl,
+        url,
         pool,
         log: node.log,
         codec,
