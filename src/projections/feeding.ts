@@ -131,9 +131,12 @@ const commit = async (
   )
   const types = ['bigint[]', 'text[]', 'int[]', 'bigint[]', 'bigint', 'uuid']
   const advance = `SELECT read.advance(${types.map((type, index) => `$${n + index + 1}::${type}`).join(', ')})`
+  const text = parts.length > 0 ? `WITH ${parts.join(', ')} ${advance}` : advance
+  const isLive = generations.every(({table}) => termOf(table.view) !== null)
+  const name = isLive ? nameOf(text) : undefined
   await within(
     ANSWER_MS,
-    client.query(parts.length > 0 ? `WITH ${parts.join(', ')} ${advance}` : advance, values),
+    client.query({text, values, ...(name && {name})}),
     () => new Error('the database did not answer in time'),
   )
   for (const generation of generations) {
@@ -141,6 +144,19 @@ const commit = async (
     generation.eventId = last.id
   }
   advanced(generations, last.position)
+}
+
+/** Statements that a connection keeps: those for one event of each type, and for what often comes together. */
+const NAMED = 64
+const names = new Map<string, string>()
+
+/**
+ * A statement with a name is parsed and planned once a connection, which for one event is most of its time. A builder's
+ * are long, seldom two the same, and better planned for what is in them.
+ */
+const nameOf = (text: string): string | undefined => {
+  if (!names.has(text) && names.size < NAMED) names.set(text, `feed ${names.size}`)
+  return names.get(text)
 }
 
 const isErasure = (event: TailEvent): event is Extract<TailEvent, {type: 'UserErased'; data: object}> =>
