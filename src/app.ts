@@ -8,6 +8,7 @@ import {takeServerLease} from './database/serverLease.ts'
 import {cookieFlags} from './edge/cookies.ts'
 import {openLimits} from './edge/limits.ts'
 import type {Parts} from './edge/parts.ts'
+import {openPeople} from './edge/people.ts'
 import {openPresence} from './edge/presence.ts'
 import {openReadMarks} from './edge/readMarks.ts'
 import {openRefusals} from './edge/refusals.ts'
@@ -142,6 +143,7 @@ export const openApp = (
       execute,
       keys,
       sessions,
+      people: openPeople({pool, tail, applied}),
       readMarks,
       presence,
       limits: openLimits(pool, config.limits, keys.derive('limits')),

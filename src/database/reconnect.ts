@@ -85,15 +85,12 @@ const destroy = (client: Client) => {
 
 /** Rejects with the error where `work` takes longer; `work` itself goes on, so the caller drops its connection. */
 export const within = async <T>(ms: number, work: Promise<T>, error: () => Error): Promise<T> => {
-  const timer = new AbortController()
-  const late = pause(ms, undefined, {signal: timer.signal}).then(
-    () => Promise.reject(error()),
-    () => new Promise<never>(() => {}),
-  )
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => late.reject(error()), ms)
   work.catch(() => {})
   try {
-    return await Promise.race([work, late])
+    return await Promise.race([work, late.promise])
   } finally {
-    timer.abort()
+    clearTimeout(timer)
   }
 }

@@ -1,8 +1,10 @@
 import {createHash, timingSafeEqual} from 'node:crypto'
 import type {Request} from 'express'
+
 import {type Actor, type Provider, type UserId, Username} from '../domain/user.ts'
-import {findUser, users} from '../projections/users.ts'
+import {users} from '../projections/users.ts'
 import {ApiError, invalid} from './errors.ts'
+
 import type {Parts} from './parts.ts'
 
 /** Who asks: a signed-in person, or a bot. */
@@ -31,24 +33,24 @@ const sameToken = (given: string, expected: string): boolean =>
   timingSafeEqual(createHash('sha256').update(given).digest(), createHash('sha256').update(expected).digest())
 
 /** Where people are looked up, and what tells whether that table may be believed. */
-type People = Pick<Parts, 'pool' | 'log' | 'applied'>
+type Lookup = Pick<Parts, 'people' | 'log' | 'applied'>
 
 /**
  * The person of this session, if there still is one. Nobody is told to sign in because the table is behind: where it
  * does not have the person, it is asked again once it holds what the log holds now. Throws UNAVAILABLE and BEHIND.
  */
-export const personOf = async ({pool, log, applied}: People, userId: UserId): Promise<Person | null> => {
+export const personOf = async ({people, log, applied}: Lookup, userId: UserId): Promise<Person | null> => {
   if (applied.building([users]).length > 0) throw new ApiError('UNAVAILABLE', {}, 2)
-  let user = await findUser(pool, userId)
+  let user = await people.find(userId)
   if (!user) {
     const head = await log.head()
     if (head !== null && !(await applied.reached([users], head, 2_000))) throw new ApiError('BEHIND')
-    user = await findUser(pool, userId)
+    user = await people.find(userId)
   }
   return user && {...user, isBot: false}
 }
 
-type Callers = People & Pick<Parts, 'config'>
+type Callers = Lookup & Pick<Parts, 'config'>
 
 /** Who sends this request: a bot by its bearer token, else the session's person. Throws NOT_SIGNED_IN. */
 export const callerOf = async (req: Request, parts: Callers): Promise<Person> => {

@@ -16,6 +16,7 @@ import type {BeganAt} from '../streams/beganAt.ts'
 import type {Uploads} from '../uploads/uploads.ts'
 import type {UploadUrls} from '../uploads/uploadUrls.ts'
 import type {Limits} from './limits.ts'
+import type {People} from './people.ts'
 import type {Presence} from './presence.ts'
 import type {ReadMarks} from './readMarks.ts'
 import type {Refusals} from './refusals.ts'
@@ -38,6 +39,7 @@ export type Parts = {
   mail: SendLink
   resetMail: SendLink
   sessions: Sessions
+  people: People
   readMarks: ReadMarks
   presence: Presence
   limits: Limits

@@ -25,8 +25,8 @@ type Mark = {userId: string; roomId: string; seq: number}
 export type ReadMarks = {
   /** Moves the mark forward; resolves once it is stored. Throws BUSY. */
   move(mark: Mark): Promise<void>
-  /** Of these rooms, as this node knows it: -1 where nothing was read. */
-  of(userId: string, roomIds: readonly string[]): Promise<(roomId: string) => number>
+  /** Of one room, or of all, as this node knows it: -1 where nothing was read. */
+  of(userId: string, roomId?: string): Promise<(roomId: string) => number>
   /** Stores what waits. */
   stop(): Promise<void>
 }
@@ -97,11 +97,11 @@ export const openReadMarks = ({pool, tail}: {pool: Pool; tail: Tail}): ReadMarks
       return promise
     },
 
-    of: async (userId, roomIds) => {
+    of: async (userId, roomId) => {
       const {rows} = await pool.query<Mark>({
-        name: 'read marks',
-        text: 'SELECT room_id AS "roomId", seq FROM state.read_marks WHERE user_id = $1 AND room_id = ANY($2)',
-        values: [userId, roomIds],
+        name: `read marks ${roomId === undefined}`,
+        text: `SELECT room_id AS "roomId", seq FROM state.read_marks WHERE user_id = $1 ${roomId === undefined ? '' : 'AND room_id = $2'}`,
+        values: roomId === undefined ? [userId] : [userId, roomId],
       })
       const seqs = new Map(rows.map(({roomId, seq}) => [roomId, seq]))
       for (const {roomId, seq} of waiting.get(userId)?.values() ?? [])

@@ -3,15 +3,14 @@ import {sendMessage} from '../commands/sendMessage.ts'
 import {MessageContent, Nonce} from '../domain/chat.ts'
 import {isRefusal} from '../domain/event.ts'
 import type {RoomId} from '../domain/room.ts'
-import {refused} from '../edge/errors.ts'
+import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
 import {MessageShape, Ok} from '../edge/shapes.ts'
 import {newMessageId} from '../keys/ids.ts'
-import {listMessages, messageOf, messages} from '../projections/messages.ts'
+import {messageOf, messages} from '../projections/messages.ts'
 import {roomMembers} from '../projections/roomMembers.ts'
-import {rooms} from '../projections/rooms.ts'
+import {listMessagesFor, rooms} from '../projections/rooms.ts'
 import {count, pathId} from './parameters.ts'
-import {readableRoom} from './roomRoutes.ts'
 import {type Route, route} from './route.ts'
 
 const seq = count(-1, 2_147_483_647)
@@ -42,8 +41,10 @@ export const messageRoutes = (parts: Parts): Route[] => {
       errors: ['NOT_A_MEMBER', 'NOT_FOUND'],
       tables: [rooms, roomMembers, messages],
       handle: async ({by, params: {roomId}, query}) => {
-        await readableRoom(parts, by, roomId)
-        return {body: {ok: true, messages: await listMessages(pool, roomId, query)}}
+        const found = await listMessagesFor(pool, by.userId, roomId, query)
+        if (!found) throw new ApiError('NOT_FOUND')
+        if (!found.isMember && !by.isBot) throw new ApiError('NOT_A_MEMBER')
+        return {body: {ok: true, messages: found.messages}}
       },
     }),
     route({

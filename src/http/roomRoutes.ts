@@ -52,16 +52,13 @@ export const roomRoutes = (parts: Parts): Route[] => {
       handle: async ({by, query: {visibility, limit, cursor}}) => {
         const page = {before: cursor ?? null, limit: limit + 1}
         const list = visibility ? listOpenRooms : by.isBot ? null : listRoomsOf
-        const found = list ? await list(pool, by.userId, page) : await listAllRooms(pool, page)
+        const [found, invitations, readSeq] = await Promise.all([
+          list ? list(pool, by.userId, page) : listAllRooms(pool, page),
+          by.identity === null ? [] : listInvitations(pool, by.identity),
+          readMarks.of(by.userId),
+        ])
         const shown = found.slice(0, limit)
         const query = `limit=${limit}&cursor=${shown.at(-1)?.position}${visibility ? '&visibility=open' : ''}`
-        const [invitations, readSeq] = await Promise.all([
-          by.identity === null ? [] : listInvitations(pool, by.identity),
-          readMarks.of(
-            by.userId,
-            shown.map(({id}) => id),
-          ),
-        ])
         return {
           body: {
             ok: true,
@@ -127,7 +124,7 @@ export const roomRoutes = (parts: Parts): Route[] => {
         const [members, recent, readSeq] = await Promise.all([
           listMembers(pool, roomId, {after: cursor ?? null, limit: limit + 1}),
           listMessages(pool, roomId, {limit: RECENT_MESSAGES}),
-          readMarks.of(by.userId, [roomId]),
+          readMarks.of(by.userId, roomId),
         ])
         const shown = members.slice(0, limit)
         const next = `/api/rooms/${roomId}?limit=${limit}&cursor=${shown.at(-1)?.position}`
@@ -217,7 +214,7 @@ export const roomRoutes = (parts: Parts): Route[] => {
 }
 
 /** The room where this person may read it. */
-export const readableRoom = async (
+const readableRoom = async (
   {pool}: Pick<Parts, 'pool'>,
   by: {userId: string; isBot: boolean},
   roomId: string,

@@ -17,8 +17,8 @@ export type Sources = {
  */
 export type Metrics = {
   request(seen: {route: string; method: string; status: number | 'aborted'; seconds: number}): void
-  /** One message went to one socket. */
-  delivered(): void
+  /** A message went to so many sockets. */
+  delivered(sockets: number): void
   /** The same log, its appends measured. */
   timed(log: EventLog): EventLog
   /** A listener of the tail: by it the age of what a table does not hold is known. */
@@ -129,7 +129,7 @@ export const openMetrics = (): Metrics => {
   return {
     request: ({route, method, status, seconds}) =>
       requests.observe({route, method: METHODS.includes(method) ? method : 'other', status}, seconds),
-    delivered: () => delivered.inc(),
+    delivered: (sockets) => delivered.inc(sockets),
     timed: (log) => ({
       ...log,
       append: async (stream, events, expected) => {

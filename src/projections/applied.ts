@@ -115,13 +115,21 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     reached: async (wanted, position, ms) => {
       const behind = () => wanted.some(({view}) => (states.get(view)?.position ?? -1n) < position)
       if (!behind()) return true
-      const timer = AbortSignal.timeout(ms)
-      const late = new Promise<void>((resolve) => timer.addEventListener('abort', () => resolve()))
-      for (;;) {
-        const woken = wake.next()
-        if (!behind()) return true
-        if (timer.aborted || stopped) return false
-        await Promise.race([woken, late])
+      let isLate = false
+      const late = Promise.withResolvers<void>()
+      const timer = setTimeout(() => {
+        isLate = true
+        late.resolve()
+      }, ms)
+      try {
+        for (;;) {
+          const woken = wake.next()
+          if (!behind()) return true
+          if (isLate || stopped) return false
+          await Promise.race([woken, late.promise])
+        }
+      } finally {
+        clearTimeout(timer)
       }
     },
     building: (wanted) => wanted.filter(({view}) => !states.get(view)?.live).map(({name}) => name),

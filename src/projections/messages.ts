@@ -67,22 +67,26 @@ export const messageOf = ({messageId, roomId, senderId, username, content, isBot
   seq,
 })
 
-type Stored = Omit<Message, 'createdAt'> & {createdAt: Date}
+export type StoredMessage = Omit<Message, 'createdAt'> & {createdAt: Date}
 const COLUMNS = `id, room_id AS "roomId", user_id AS "userId", username, content, created_at AS "createdAt", is_bot AS "isBot", seq`
-const toMessage = (row: Stored): Message => ({...row, createdAt: row.createdAt.toISOString()})
+export const toMessage = (row: StoredMessage): Message => ({...row, createdAt: row.createdAt.toISOString()})
 
-/** Oldest first. `before` and `since` are exclusive; `before` (or neither) gives the newest that fit. */
-export const listMessages = async (
-  pool: Pool,
-  roomId: string,
-  {before, since, limit}: {before?: number | undefined; since?: number | undefined; limit: number},
-): Promise<Message[]> => {
-  const forward = since !== undefined
-  const {rows} = await pool.query<Stored>({
+/** Messages of the room `$1` after the seq `$2`, oldest first, or before it, newest first; at most `$3`. */
+export const messagesQuery = (forward: boolean): string =>
+  `SELECT ${COLUMNS} FROM ${messages.view} WHERE room_id = $1 AND seq ${forward ? '>' : '<'} $2
+   ORDER BY seq ${forward ? 'ASC' : 'DESC'} LIMIT $3`
+
+/** `before` and `since` are exclusive; `before` (or neither) gives the newest that fit. */
+export type MessageRange = {before?: number | undefined; since?: number | undefined; limit: number}
+export const seqOf = ({before, since}: MessageRange): number => since ?? before ?? 2_147_483_647
+
+/** Oldest first. */
+export const listMessages = async (pool: Pool, roomId: string, range: MessageRange): Promise<Message[]> => {
+  const forward = range.since !== undefined
+  const {rows} = await pool.query<StoredMessage>({
     name: `list messages ${forward}`,
-    text: `SELECT ${COLUMNS} FROM ${messages.view} WHERE room_id = $1 AND seq ${forward ? '>' : '<'} $2
-           ORDER BY seq ${forward ? 'ASC' : 'DESC'} LIMIT $3`,
-    values: [roomId, forward ? since : (before ?? 2_147_483_647), limit],
+    text: messagesQuery(forward),
+    values: [roomId, seqOf(range), range.limit],
   })
   const found = rows.map(toMessage)
   return forward ? found : found.reverse()
@@ -95,7 +99,7 @@ export const findMarked = async (
   {senderId, nonce, key}: Marks,
 ): Promise<{found: {message: Sent; position: bigint} | null; upTo: number}> => {
   type Found = {upTo: number; id: MessageId | null; nonce: string | null; key: string | null; position: string}
-  const {rows} = await pool.query<Found & Stored>({
+  const {rows} = await pool.query<Found & StoredMessage>({
     name: 'find marked',
     text: `SELECT n.seq AS "upTo", id, username, content, created_at AS "createdAt", is_bot AS "isBot", m.seq, nonce,
              request_key AS key, position

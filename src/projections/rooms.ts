@@ -1,5 +1,13 @@
 import type {Pool} from 'pg'
-import {type Message, messages} from './messages.ts'
+import {
+  type Message,
+  type MessageRange,
+  messages,
+  messagesQuery,
+  type StoredMessage,
+  seqOf,
+  toMessage,
+} from './messages.ts'
 import {readTable} from './readTable.ts'
 import {roomMembers} from './roomMembers.ts'
 
@@ -54,7 +62,10 @@ const COLUMNS = `r.room_id AS id, r.name, r.visibility, r.created_by AS "created
     'id', l.id, 'roomId', l.room_id, 'userId', l.user_id, 'username', l.username, 'content', l.content,
     'createdAt', to_char(l.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'isBot', l.is_bot, 'seq', l.seq
   ) END AS "lastMessage"`
-const LAST_MESSAGE = `LEFT JOIN ${messages.view} l ON l.room_id = r.room_id AND l.seq = r.last_seq`
+// With a limit, so that it is looked up for each room: PostgreSQL would rather read all messages of a single one.
+const LAST_MESSAGE = `LEFT JOIN LATERAL (
+    SELECT * FROM ${messages.view} m WHERE m.room_id = r.room_id AND m.seq = r.last_seq LIMIT 1
+  ) l ON true`
 const IS_MEMBER = `EXISTS (SELECT FROM ${roomMembers.view} m WHERE m.room_id = r.room_id AND m.user_id = $1) AS "isMember"`
 
 type Page = {before: bigint | null; limit: number}
@@ -112,8 +123,31 @@ export const listSmallRoomsOf = async (
 export const findRoom = async (pool: Pool, userId: string, roomId: string): Promise<RoomRow | null> => {
   const {rows} = await pool.query<RoomRow>({
     name: 'find room',
-    text: `SELECT ${COLUMNS}, ${IS_MEMBER} FROM ${rooms.view} r ${LAST_MESSAGE} WHERE r.room_id = $2`,
+    text: `SELECT ${COLUMNS}, EXISTS (SELECT FROM ${roomMembers.view} WHERE room_id = $2 AND user_id = $1) AS "isMember"
+           FROM ${rooms.view} r ${LAST_MESSAGE} WHERE r.room_id = $2`,
     values: [userId, roomId],
   })
   return rows[0] ?? null
+}
+
+/** Messages of a room, oldest first, and whether this person is a member, of one snapshot; null: there is no such room. */
+export const listMessagesFor = async (
+  pool: Pool,
+  userId: string,
+  roomId: string,
+  range: MessageRange,
+): Promise<{isMember: boolean; messages: Message[]} | null> => {
+  const forward = range.since !== undefined
+  const {rows} = await pool.query<StoredMessage & {isMember: boolean}>({
+    name: `list messages for ${forward}`,
+    text: `SELECT m.*, EXISTS (SELECT FROM ${roomMembers.view} WHERE room_id = $1 AND user_id = $4) AS "isMember"
+           FROM ${rooms.view} r LEFT JOIN LATERAL (${messagesQuery(forward)}) m ON true
+           WHERE r.room_id = $1 ORDER BY m.seq`,
+    values: [roomId, seqOf(range), range.limit, userId],
+  })
+  const [first] = rows
+  if (!first) return null
+  // An empty room is a row without a message.
+  const found = first.id === null ? [] : rows.map(({isMember: _, ...row}) => toMessage(row))
+  return {isMember: first.isMember, messages: found}
 }

@@ -40,11 +40,14 @@ export const openDelivery = (
     tail,
     toUrl,
     nameOf,
+    onDelivered,
     onTooSlow,
   }: {
     tail: Tail
     toUrl: (stored: string) => string
     nameOf: (roomId: RoomId) => Promise<string>
+    /** So many sockets were given a message. */
+    onDelivered: (sockets: number) => void
     onTooSlow: (userId: string) => void
   },
 ) => {
@@ -121,6 +124,7 @@ export const openDelivery = (
     for (const {queue, userId: joiner} of inRoom?.values() ?? []) {
       if (queue && queue.length <= MAX_QUEUED && joiner !== userId) queue.push(outgoing)
     }
+    if (outgoing.name === 'message') onDelivered(io.sockets.adapter.rooms.get(roomChannel(roomId))?.size ?? 0)
     const channels = userId === undefined ? [roomChannel(roomId)] : [roomChannel(roomId), personChannel(userId)]
     broadcast(channels, outgoing, position)
   }
@@ -236,7 +240,9 @@ export const openDelivery = (
       if (joining.over || !queue || queue.length > MAX_QUEUED) return false
       reply()
       for (const outgoing of queue) {
-        if (outgoing.name === 'room' || outgoing.seq > seq) socket.emit(outgoing.name, outgoing.body)
+        if (outgoing.name === 'message' && outgoing.seq <= seq) continue
+        socket.emit(outgoing.name, outgoing.body)
+        if (outgoing.name === 'message') onDelivered(1)
       }
       joining.queue = null
       void socket.join(roomChannel(roomId))

@@ -62,7 +62,7 @@ callback is called, then what is said from then on, with none lost and none twic
  * newest seq is read, and let go past what was read, so that nothing falls in between and nothing comes twice.
  */
 export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => {
-  const {execute, tail, pool, applied, readMarks} = parts
+  const {execute, tail, pool, applied, readMarks, metrics} = parts
   const inTurn = openTurns()
 
   const join = async (
@@ -76,7 +76,7 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
     if (!(await applied.reached([rooms, roomMembers, messages], asOf.position, 2_000))) throw new ApiError('BEHIND')
     const room = await findRoom(pool, by.userId, roomId)
     if (!room) throw new ApiError('NOT_FOUND')
-    const readSeq = await readMarks.of(by.userId, [roomId])
+    const readSeq = await readMarks.of(by.userId, roomId)
     const answer = (seq: number) => ({
       ok: true,
       room: {...roomBody({...room, isMember: true}, readSeq), lastSeq: seq},
@@ -107,6 +107,7 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
           await caughtUp(socket)
           if (joining.over) break
           socket.emit('message', messageOf(message))
+          metrics.delivered(1)
         }
       }
       delivery.acknowledge(by.userId, position)

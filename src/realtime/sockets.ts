@@ -68,6 +68,7 @@ export const openSockets = (
   const delivery = openDelivery(io, {
     tail: parts.tail,
     toUrl: parts.uploadUrls.toUrl,
+    onDelivered: parts.metrics.delivered,
     nameOf: async (roomId) => {
       const {state} = await execute.load(roomStream(roomId), roomFold)
       return state.kind === 'room' ? state.name : ''
@@ -109,7 +110,6 @@ export const openSockets = (
     const rate = openEventRate()
     delivery.connected(socket, by)
     socket.once('disconnect', presence.arrive(by.userId))
-    socket.onAnyOutgoing((name) => name === 'message' && parts.metrics.delivered())
     socket.onAny((name: unknown, ...args: unknown[]) => {
       void answer(socket, by, events.get(name as string), args, by.isBot || rate.take())
     })

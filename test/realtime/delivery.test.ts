@@ -87,7 +87,13 @@ describe('openDelivery', () => {
         },
       } as unknown as Tail
       const toUrl = (url: string) => url
-      const delivery = openDelivery(io, {tail, nameOf: async () => '', toUrl, onTooSlow: () => {}})
+      const delivery = openDelivery(io, {
+        tail,
+        nameOf: async () => '',
+        toUrl,
+        onDelivered: () => {},
+        onTooSlow: () => {},
+      })
       const bob = {userId: 'email_bob', isBot: false, identity: null} as unknown as Person
       delivery.connected(socket, bob)
       const data = {roomId: 'r-1', userId: bob.userId, username: 'Bob'}
