@@ -9,6 +9,7 @@ import {rebuild} from './figures/rebuild.ts'
 import {rooms} from './figures/rooms.ts'
 import {delivery, manyRooms, roomOf50, roomOf200} from './figures/sockets.ts'
 import {starts} from './figures/starts.ts'
+import {verify} from './figures/verify.ts'
 import type {Figure} from './harness.ts'
 
 /** Every figure, in the order in which they are measured and shown. */
@@ -28,4 +29,5 @@ export const figures: readonly Figure[] = [
   logins,
   memory,
   starts,
+  verify,
 ]
