@@ -84,12 +84,12 @@ const copy = async (keeper: LogKeeper, open: (keeper: LogKeeper) => Promise<Targ
     })
     await endCopy(target.pool, target.log.adapter)
     const isServed = await keeper.isServed()
+    const keys = await hasKeys(target.pool)
     const {events, appended, root} = copied
-    const text = `${events} events are in the other log, ${appended} of them new. The root of both is ${root}`
-    return {
-      json: {...copied, identity, last: !isServed},
-      text: isServed ? `${text}\n${NOT_THE_LAST}` : text,
-    }
+    const lines = [`${events} events are in the other log, ${appended} of them new. The root of both is ${root}`]
+    if (!keys) lines.push(NO_KEYS)
+    if (isServed) lines.push(NOT_THE_LAST)
+    return {json: {...copied, identity, keys, last: !isServed}, text: lines.join('\n')}
   } catch (error) {
     if (error instanceof NotACopy) throw new CopyRefused(`The other log is not a copy of this one: ${error.message}.`)
     throw error
@@ -99,6 +99,13 @@ const copy = async (keeper: LogKeeper, open: (keeper: LogKeeper) => Promise<Targ
   }
 }
 
+const hasKeys = async (pool: Pool): Promise<boolean> => {
+  const {rows} = await pool.query(`SELECT to_regclass('keys.secrets') IS NOT NULL AS keys`)
+  return rows[0].keys && (await pool.query('SELECT FROM keys.secrets LIMIT 1')).rows.length > 0
+}
+
+const NO_KEYS =
+  'Its database holds no keys: no server starts on it. For that, restore a backup with --keys there first, and copy then.'
 const NOT_THE_LAST =
   'A server is running on this log: stop it, and run this once more before one starts on the other log.'
 

@@ -30,6 +30,8 @@ export const sourceOf = (logIdentity: string): string => `urn:uuid:${logIdentity
 
 export const cloudEventOf = (record: SealedRecord, logIdentity: string): CloudEvent => {
   const {id, type, stream, revision, data, metadata} = record
+  if (!jsonObject.safeParse(data).success || !jsonObject.safeParse(metadata).success)
+    throw new TypeError(`event ${id} (revision ${revision} of ${stream}) holds no objects: it was changed in the store`)
   const {time} = metadata
   return {
     specversion: '1.0',

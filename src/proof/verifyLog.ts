@@ -1,7 +1,7 @@
 import type {Pool} from 'pg'
 import type {EventLog, LogRecord} from '../log/eventLog.ts'
 import {leafOrNone} from './leaf.ts'
-import {growingRoot, type Hash} from './merkleTree.ts'
+import {growingRoot} from './merkleTree.ts'
 import {bytesOf, type Seal} from './seal.ts'
 import {HashesMissing, keptLeaves} from './tiles.ts'
 
@@ -15,9 +15,6 @@ export type Difference = {
 
 /** `differs`: the first difference, or null where the kept hashes can not tell it. `held`: events that were there to compare. */
 export type Verified = {size: number; held: number; root: string; differs: null | {first: Difference | null}}
-
-/** How many events ahead a missing one is looked for. */
-const AHEAD = 512
 
 /** Makes the leaves afresh from the log and compares their root with the seal's. Reads the log once; where they differ, again. */
 export const verifyLog = async ({
@@ -67,10 +64,9 @@ const firstDifference = async (pool: Pool, log: EventLog, seal: Seal): Promise<D
       before = record.position
       continue
     }
-    const nextKept = await take(kept, AHEAD)
-    const nextHeld = (await take(held, AHEAD)).map(leafOrNone)
-    const isEarly = record !== undefined && includes(nextKept, leafOrNone(record))
-    const isLate = includes(nextHeld, leaf)
+    const found = record && leafOrNone(record)
+    const isEarly = found !== undefined && (await some(kept, (later) => later.equals(found)))
+    const isLate = await some(held, (later) => leafOrNone(later).equals(leaf))
     const kind = isEarly && isLate ? 'moved' : isEarly || !record ? 'removed' : isLate ? 'inserted' : 'changed'
     return {
       kind,
@@ -82,18 +78,11 @@ const firstDifference = async (pool: Pool, log: EventLog, seal: Seal): Promise<D
   }
 }
 
-const includes = (hashes: readonly Hash[], wanted: Hash): boolean => hashes.some((hash) => hash.equals(wanted))
-
 const flat = async function* <T>(pages: AsyncIterable<T[]>): AsyncGenerator<T, undefined> {
   for await (const page of pages) yield* page
 }
 
-const take = async <T>(items: AsyncGenerator<T, undefined>, count: number): Promise<T[]> => {
-  const taken: T[] = []
-  while (taken.length < count) {
-    const {value} = await items.next()
-    if (value === undefined) break
-    taken.push(value)
-  }
-  return taken
+const some = async <T>(items: AsyncIterable<T>, isIt: (item: T) => boolean): Promise<boolean> => {
+  for await (const item of items) if (isIt(item)) return true
+  return false
 }
