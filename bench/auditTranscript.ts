@@ -9,7 +9,7 @@ import {fileURLToPath} from 'node:url'
 import {Client} from 'pg'
 import {startEmbeddedPostgres} from '../src/database/embeddedPostgres.ts'
 import {SECRETS} from './place.ts'
-import {fillWorld, people, postsBy, registrations} from './world.ts'
+import {fillWorld, people, postsBy, register} from './world.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const DOCUMENT = join(ROOT, 'docs/audit.md')
@@ -52,11 +52,17 @@ const run = async (line: string, env: NodeJS.ProcessEnv = {}): Promise<void> => 
   block(`$ ${shown}\n${said}${said === '' || said.endsWith('\n') ? '' : '\n'}# exit status ${status}, ${seconds} s`)
 }
 
-const sql = async (...statements: string[]): Promise<void> => {
+/** Runs the statements, and gives what the last one found. */
+const sql = async (...statements: string[]): Promise<{[column: string]: unknown}[]> => {
   const client = new Client({connectionString: urlOf('community')})
   await client.connect()
-  for (const statement of statements) await client.query(statement)
-  await client.end()
+  try {
+    let found: {[column: string]: unknown}[] = []
+    for (const statement of statements) found = (await client.query(statement)).rows
+    return found
+  } finally {
+    await client.end()
+  }
 }
 
 /** SQL behind the program's back, what verify says of it, and everything as it was. */
@@ -69,11 +75,26 @@ const tamper = async (...statements: string[]): Promise<void> => {
 
 const by = people(20)
 const tell = async () => {
-  await fillWorld(urlOf('community'), async ({append}) => {
-    await append(registrations(by))
-    await append(postsBy(by, EVENTS - 1 - by.length * 2))
+  await fillWorld(urlOf('community'), async (world) => {
+    await register(world, by)
+    await world.append(postsBy(by, EVENTS - 1 - by.length * 2))
   })
-  say(`On Monday the log holds ${EVENTS.toLocaleString('en')} events. The auditor seals it, and takes the seal away.`)
+  say(
+    `The log holds ${EVENTS.toLocaleString('en')} events: people, and posts of theirs. What happened, and what caused what:`,
+  )
+  await run(
+    `community audit log --actor ${by[0]!.userId} | tail -3; community audit log --type UserRegistered | head -4`,
+  )
+  await run(`community audit show user-${by[0]!.userId}`)
+  const [event] = await sql('SELECT id FROM log.events WHERE position = 42')
+  await run(`community audit trace ${event!.id}`)
+  say('The read tables as they stood 5,000 events ago, to query with SQL:')
+  await run(`community audit replay --as-of 5000 --schema then`)
+  const query = 'SELECT count(*) AS posts FROM "then".posts'
+  const [counted] = await sql(query)
+  block(`sql> ${query}\n${counted!.posts}`)
+
+  say('On Monday the auditor seals the log, and takes the seal away.')
   await run('community audit seal | tee monday.json')
   await fillWorld(urlOf('community'), ({append}) => append(postsBy(by, 500)))
   say('On Tuesday it holds 500 more. The new seal proves that its log begins with Monday’s.')
@@ -149,6 +170,9 @@ try {
     const [before, rest] = text.split(MARKS[0])
     await writeFile(DOCUMENT, `${before}${MARKS[0]}\n${transcript}${MARKS[1]}${rest!.split(MARKS[1])[1]}`)
   } else process.stdout.write(transcript)
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
+  process.exitCode = 1
 } finally {
   await postgres.stop()
   await rm(dir, {recursive: true, force: true})
