@@ -6,12 +6,11 @@ import {join} from 'node:path'
 import {setTimeout as pause} from 'node:timers/promises'
 import {Pool} from 'pg'
 import {describe, expect, it} from 'vitest'
-import {appendInOrder} from '../../src/log/appendInOrder.ts'
 import {openPostgresLog} from '../../src/log/postgresLog.ts'
 import {community} from '../support/commandLine.ts'
 import {createDatabase} from '../support/database.ts'
 import {eventually} from '../support/eventually.ts'
-import {historyOf} from '../support/history.ts'
+import {appendHistory} from '../support/history.ts'
 import {signUp, startServer, visit} from '../support/server.ts'
 
 const events = async (url: string): Promise<number> => {
@@ -89,7 +88,7 @@ describe('log copy', () => {
     const server = await startServer({EVENTSTORE_URL: ''})
     await server.stop()
     const log = await openPostgresLog({url: server.databaseUrl})
-    await appendInOrder(log, historyOf(6_000))
+    await appendHistory(log, 6_000)
     await log.close()
     const to = await createDatabase()
     let kills = 0
@@ -133,7 +132,7 @@ describe('log copy', () => {
       const ann = await signUp(server, {username: 'Ann'})
       for (let n = 0; n < 5; n++) await ann.post('/api/posts', {title: `post ${n}`})
       const log = await openPostgresLog({url: server.databaseUrl})
-      await appendInOrder(log, historyOf(2_000))
+      await appendHistory(log, 2_000)
       await log.close()
       for (const ms of [700, 1_000, 1_500]) await killed(server.env, eventStore!, ms)
       expect(await readCopied(server.env, eventStore!)).toMatchObject({last: false})

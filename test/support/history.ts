@@ -1,4 +1,5 @@
 import {randomUUID} from 'node:crypto'
+import {appendInOrder} from '../../src/log/appendInOrder.ts'
 import type {EventLog, LogRecord} from '../../src/log/eventLog.ts'
 import type {SealedRecord} from '../../src/proof/leaf.ts'
 
@@ -14,6 +15,14 @@ export const historyOf = (count: number, from = 0): SealedRecord[] =>
     data: {n: from + n, text: `ä\u2028 ${n}`},
     metadata: {time: new Date(1.7e12 + n).toISOString(), actor: null, command: 'test'},
   }))
+
+/** So many at once as a log takes in its time on a busy machine. */
+const AT_ONCE = 500
+
+export const appendHistory = async (log: EventLog, count: number): Promise<void> => {
+  const records = historyOf(count)
+  for (let from = 0; from < count; from += AT_ONCE) await appendInOrder(log, records.slice(from, from + AT_ONCE))
+}
 
 export const recordsIn = async (log: EventLog): Promise<LogRecord[]> => {
   const all: LogRecord[] = []
