@@ -102,7 +102,9 @@ export const openFoundation = async (
     query_timeout: 10_000,
     keepAlive: true,
   })
-  pool.on('error', (error) => onTrouble('a connection to the database was lost', error))
+  pool.on('error', (error) => {
+    if (!pool.ending) onTrouble('a connection to the database was lost', error)
+  })
   let opening: Promise<EventLog> | null = null
   const close = async () => {
     await (await opening?.catch(() => null))?.close()

@@ -135,7 +135,10 @@ export const openPostgresLog = async ({
     query_timeout: timeoutMs,
     keepAlive: true,
   })
-  pool.on('error', (error) => onTrouble('a reading connection was lost', error))
+  // A connection that is being ended may be cut by the database's own stop: no news to anybody.
+  pool.on('error', (error) => {
+    if (!pool.ending) onTrouble('a reading connection was lost', error)
+  })
 
   const query = async <R>(text: string, values: unknown[], name?: string): Promise<R[]> => {
     try {
