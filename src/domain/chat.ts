@@ -30,6 +30,15 @@ export const MessageSent = eventType('MessageSent', {
   }),
   personal: {senderId: ['username', 'content']},
   plain: ['roomId', 'messageId', 'senderId', 'nonce', 'key', 'sentAt'],
+  version: 2,
+  // Nonces and keys were one field, told apart by what they began with.
+  upcast: (data, version) => {
+    if (version > 1) return data
+    const {nonce, ...rest} = data as {nonce: string | null}
+    const [kind, ...word] = nonce?.split(':') ?? []
+    const mark = (wanted: string) => (kind === wanted ? word.join(':') : null)
+    return {...rest, nonce: mark('nonce'), key: mark('key')}
+  },
 })
 
 export type ChatEvent = EventOf<typeof MessageSent>

@@ -43,6 +43,12 @@ export const UserInvited = eventType('UserInvited', {
   }),
   personal: {inviterId: ['inviterName']},
   plain: ['roomId', 'invitee', 'named', 'standing', 'inviterId'],
+  version: 2,
+  upcast: (data, version) => {
+    if (version > 1) return data
+    const {invitee} = data as {invitee: string}
+    return {...(data as object), named: invitee, standing: 'new'}
+  },
 })
 
 /** `invitation`: the invitation that joining used up, if there was one. */

@@ -5,7 +5,7 @@ import type {DomainEvent} from '../../src/domain/catalogue.ts'
 import {newRoomId, newUserId} from '../../src/keys/ids.ts'
 import {addressOf, isFaulty} from '../../src/log/codec.ts'
 import type {LogRecord, NewRecord} from '../../src/log/eventLog.ts'
-import {joined, postCreated, sent} from '../support/events.ts'
+import {invited, joined, postCreated, sent} from '../support/events.ts'
 import {openPlace, type Place} from '../support/place.ts'
 
 const metadata = {
@@ -51,6 +51,22 @@ describe('openCodec', () => {
       }),
       {numRuns: 50},
     )
+  })
+
+  it('lifts what was written in an older version', async () => {
+    const roomId = newRoomId()
+    const older = async (event: DomainEvent, change: (data: {[field: string]: unknown}) => object) => {
+      const record = await encode(event)
+      const data = change({...record.data}) as NewRecord['data']
+      return decode({...record, data, metadata: {...record.metadata, version: 1}})
+    }
+    const marks = {nonce: [null, 'nonce:a:b', 'key:c'], is: [{nonce: null, key: null}, {nonce: 'a:b'}, {key: 'c'}]}
+    for (const [index, nonce] of marks.nonce.entries()) {
+      const event = await older(sent(roomId, 0, newPerson()), ({key: _, ...data}) => ({...data, nonce}))
+      expect(event).toMatchObject({data: {roomId, nonce: null, key: null, username: 'Ann', ...marks.is[index]}})
+    }
+    const once = await older(invited(roomId, 'i', newPerson()), ({named: _, standing: __, ...data}) => data)
+    expect(once).toMatchObject({data: {roomId, invitee: 'i', named: 'i', standing: 'new', inviterName: 'Ann'}})
   })
 
   it('leaves nothing personal in clear, and tells no two equal texts from each other', async () => {
