@@ -47,6 +47,9 @@ export type App = {
   stop(): Promise<void>
 }
 
+/** How long a node that starts waits in its reads for tables to hold what the log held. */
+const CAUGHT_UP_MS = 30_000
+
 /** The composition root. `onFatal`: the process can't go on and should end; `stop` has not run yet. */
 export const openApp = (
   config: Config,
@@ -159,10 +162,12 @@ export const openApp = (
       },
       mail: sendLink(verificationMail, (secret) => `${config.baseUrl}/api/email/verify?token=${secret}`),
       resetMail: sendLink(resetMail, (secret) => `${config.baseUrl}/?reset=${secret}`),
-      shownTo: (userId) => sockets.shownTo(userId),
+      shownTo: (userId) => sockets.shownTo(userId) ?? startedAt,
       socketEvents: documentedEvents,
       metrics,
     }
+    // What this node acknowledged before it was started again it does not remember, so it shows all that the log held then.
+    let startedAt: bigint | null = null
     const server = openServer(openHttp(parts))
     const sockets = openSockets(server, {...parts, databaseUrl: url, refuse: refuseHandshake})
 
@@ -187,6 +192,11 @@ export const openApp = (
     onClose('sockets', () => sockets.stop())
 
     await feed.start()
+    startedAt = tail.position()
+    // A table that has stopped for good is read as it is once this has been waited for.
+    void applied.reached(tables, startedAt ?? -1n, CAUGHT_UP_MS).then(() => {
+      startedAt = null
+    })
     await presence.start()
     await sockets.start()
     await untilLive(applied)

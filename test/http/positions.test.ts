@@ -136,6 +136,25 @@ describe('X-Min-Position', () => {
   })
 })
 
+describe('a message that was acknowledged to a socket', () => {
+  it('is shown by the node that is started again, however far behind the table is', async () => {
+    const before = await startServer()
+    const ann = await signUp(before)
+    const roomId = (await ann.post('/api/rooms', {name: 'Lobby'})).body.room.id
+    const goOn = await stopFeeding(before.databaseUrl)
+    const socket = await connect(ann)
+    expect(await socket.ask('send_message', {roomId, content: 'kept'})).toMatchObject({ok: true})
+    socket.disconnect()
+    await before.stop()
+    const after = await startServer(before.env)
+    const again = visit(after.url, ann.cookies)
+    const path = `/api/rooms/${roomId}/messages`
+    expect((await again.get(path)).body.code).toBe('BEHIND')
+    await goOn()
+    await eventually(async () => (await again.get(path)).body.messages?.[0].content === 'kept')
+  })
+})
+
 describe('whoever just signed up', () => {
   it('is told that the table is behind, and never to sign in', async () => {
     const server = await startServer()
