@@ -20,7 +20,7 @@ export const memory: Figure = {
     )
     const cookies = await signIn(databaseUrl, all)
     const settle = async (running: Running) => {
-      await pause(quick ? 100 : 3_000)
+      await pause(quick ? 100 : 2_000)
       return (await running.residentBytes()) / MIB
     }
     const measure = (start: () => Promise<Running>) => async () => {

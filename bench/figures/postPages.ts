@@ -39,7 +39,7 @@ export const postPages: Figure = {
     const ofFew = await place.server({databaseUrl: small})
     const same = await place.baseline('bareQuery.ts', {databaseUrl: large, secret: SECRETS.SESSION_SECRET})
     await assertSame(ours.url, same.url, `/api/posts?limit=20&cursor=${many - 10}`)
-    const seconds = quick ? 1 : 5
+    const seconds = quick ? 1 : 4
     const samples = await inTurn(bench, {
       ours: () => load(ours, {seconds, requests: anywhere(many)}),
       same: () => load(same, {seconds, requests: anywhere(many)}),

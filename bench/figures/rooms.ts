@@ -68,7 +68,7 @@ export const rooms: Figure = {
     for (const [what, path] of Object.entries(paths)) {
       await assertSame(ours.url, same.url, path, cookies[0]!)
       const requests = cookies.map((cookie) => ({path, headers: {cookie}}))
-      const options = {seconds: quick ? 1 : 5, connections: 50, requests}
+      const options = {seconds: quick ? 1 : 4, connections: 50, requests}
       const samples = await inTurn(bench, {ours: () => load(ours, options), same: () => load(same, options)})
       const {unit, of} = rates(samples)
       const figure =

@@ -85,16 +85,17 @@ const flood = async (running: Running, wires: readonly Wire[], roomId: RoomId, s
   return {perSecond: (sent * 1_000) / wallMs, cpuMicros: (cpuMs * 1_000) / sent, busy: cpuMs / wallMs}
 }
 
-const throughput = (members: number, atLeast: number): Figure => ({
-  name: `room-of-${members}`,
+const throughput = (most: number, atLeast: number): Figure => ({
+  name: `room-of-${most}`,
   measure: async (bench) => {
     const {place, quick} = bench
+    const members = quick ? 20 : most
     const world = await roomsDatabase(bench, {sockets: members, rooms: 1, members})
     const ours = await place.server({databaseUrl: world.databaseUrl})
     const same = await place.baseline('bareSockets.ts', {durable: false})
     const [our, bare] = [await connectAll(ours, world), await connectAll(same, world)]
     const roomId = world.roomIds[0]!
-    const seconds = quick ? 0.5 : 5
+    const seconds = quick ? 0.5 : 4
     const samples = await inTurn(bench, {
       ours: () => flood(ours, our, roomId, seconds),
       same: () => flood(same, bare, roomId, seconds),
@@ -172,7 +173,7 @@ export const delivery: Figure = {
     const [our, bare] = [await connectAll(ours, world), await connectAll(same, world)]
     const measure = (wires: Wire[]) => () =>
       times(wires, {
-        seconds: quick ? 1 : 10,
+        seconds: quick ? 1 : 8,
         perSecond: 20,
         sender: (n) => wires[n % wires.length]!,
         roomOfNext: () => world.roomIds[0]!,
@@ -207,7 +208,7 @@ export const manyRooms: Figure = {
     const [our, bare] = [await connectAll(ours, world), await connectAll(same, world)]
     const measure = (wires: Wire[]) => () =>
       times(wires, {
-        seconds: quick ? 1 : 10,
+        seconds: quick ? 1 : 8,
         perSecond: 200,
         // The first member of the room.
         sender: (n) => wires[((n % rooms) * 10) % sockets]!,

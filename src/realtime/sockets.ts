@@ -201,7 +201,10 @@ const personOfHandshake = async (socket: Socket, parts: Parts): Promise<{person:
     const unsent = new ServerResponse(req) as unknown as Response
     sessions.load(req, unsent, (error?: unknown) => (error ? reject(error as Error) : resolve()))
   })
-  const person = req.session.userId ? await personOf(parts, req.session.userId) : null
+  const {userId} = req.session
+  // The request lives as long as the socket; the session with all that hangs on it need not.
+  delete (req as {session?: unknown}).session
+  const person = userId ? await personOf(parts, userId) : null
   if (!person) throw new ApiError('NOT_SIGNED_IN')
   return {person, sid: req.sessionID}
 }
