@@ -8,7 +8,7 @@ const LEAVES_OUT =
 
 const list = async (bench: Bench, count: number): Promise<Row[]> => {
   const {place, quick} = bench
-  const databaseUrl = await postsDatabase(bench, count)
+  const databaseUrl = await postsDatabase(bench, count, 200)
   const ours = await place.server({databaseUrl})
   const answers = [await answerOf(ours.url, '/api/posts')]
   const same = await place.baseline('fixedAnswers.ts', {middleware: true, answers})

@@ -18,7 +18,7 @@ const run = (args: string[]): Promise<{status: number | null; stdout: string; st
 }
 
 describe('npm run bench', () => {
-  it('measures every figure; how fast it is, is for a quiet machine to say', {timeout: 180_000}, async () => {
+  it('measures every figure; how fast it is, is for a quiet machine to say', {timeout: 300_000}, async () => {
     const {status, stdout, stderr} = await run(['--quick'])
     expect(status, stderr).toBe(0)
     expect(stdout).toContain('| GET /api/posts, 20 posts, 100 connections |')
