@@ -86,7 +86,7 @@ const tell = async () => {
   await run(`community audit show user-${by[0]!.userId}`)
   const [event] = await sql('SELECT id FROM log.events WHERE position = 42')
   await run(`community audit trace ${event!.id} | head -8`)
-  say('The read tables as they stood 5,000 events ago, to query with SQL:')
+  say('The read tables as they stood after 5,000 events, to query with SQL:')
   await run(`community audit replay --as-of 5000 --schema then`)
   const query = 'SELECT count(*) AS posts FROM "then".posts'
   const [counted] = await sql(query)
