@@ -4,7 +4,7 @@ import type {Client, Pool} from 'pg'
 import {reconnecting, within} from '../database/reconnect.ts'
 import {wakeable} from '../log/wakeable.ts'
 
-/** Who has a socket at which node. Unlogged: after a crash of the database each node writes its own again. */
+/** Who has how many sockets at which node. Unlogged: after a crash of the database each node writes its own again. */
 export const PRESENCE_DDL = `
 CREATE SCHEMA IF NOT EXISTS state;
 CREATE UNLOGGED TABLE IF NOT EXISTS state.nodes (node uuid PRIMARY KEY, expires timestamptz NOT NULL);
@@ -13,6 +13,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS state.presence (
   node uuid NOT NULL REFERENCES state.nodes ON DELETE CASCADE,
   PRIMARY KEY (user_id, node)
 );
+ALTER TABLE state.presence ADD COLUMN IF NOT EXISTS sockets int NOT NULL DEFAULT 1;
 CREATE INDEX IF NOT EXISTS presence_node ON state.presence (node);
 `
 
@@ -41,6 +42,8 @@ export type Presence = {
   arrive(userId: string): () => void
   /** As it was told last, so that an answer and the events after it agree. */
   isOnline(userId: string): boolean
+  /** Sockets of this person at other nodes, as far as this one has heard. */
+  elsewhere(userId: string): number
   /** Is called with each change, at most once in 5 s a person. */
   listen(listener: (userId: string, online: boolean) => void): void
   start(): Promise<void>
@@ -56,10 +59,11 @@ export const openPresence = ({url, times = TIMES}: {url: string; times?: typeof 
   const node = randomUUID()
   const sockets = new Map<string, number>()
   const known = new Map<string, Known>()
+  const elsewhere = new Map<string, number>()
   const listeners: ((userId: string, online: boolean) => void)[] = []
   const stopped = new AbortController()
   const work = wakeable()
-  /** People whose first socket came here, or whose last one went. */
+  /** People of whom a socket came here, or went. */
   let changed = new Set<string>()
   let asked = new Set<string>()
   let askAll = true
@@ -141,9 +145,12 @@ export const openPresence = ({url, times = TIMES}: {url: string; times?: typeof 
       before,
       client.query(
         `WITH node AS (INSERT INTO state.nodes VALUES ($1, now() + $2 * interval '1 ms')),
-         people AS (INSERT INTO state.presence SELECT user_id, $1 FROM unnest($3::text[]) AS user_id)
+         people AS (
+           INSERT INTO state.presence (user_id, node, sockets)
+           SELECT user_id, $1, sockets FROM unnest($3::text[], $4::int[]) AS n(user_id, sockets)
+         )
        SELECT pg_notify('presence', '${EVERYBODY}')`,
-        [node, expiresMs, [...sockets.keys()]],
+        [node, expiresMs, [...sockets.keys()], [...sockets.values()]],
       ),
     )
     isRegistered = true
@@ -153,6 +160,7 @@ export const openPresence = ({url, times = TIMES}: {url: string; times?: typeof 
     const before = changed
     changed = new Set()
     const people = [...before]
+    const here = people.filter((userId) => sockets.has(userId))
     const names = Array.from({length: Math.ceil(people.length / NAMED)}, (_, index) =>
       people.slice(index * NAMED, (index + 1) * NAMED).join(' '),
     )
@@ -161,14 +169,17 @@ export const openPresence = ({url, times = TIMES}: {url: string; times?: typeof 
       client.query({
         name: 'write presence',
         text: `WITH come AS (
-               INSERT INTO state.presence SELECT user_id, $1 FROM unnest($2::text[]) AS user_id ON CONFLICT DO NOTHING
+               INSERT INTO state.presence (user_id, node, sockets)
+               SELECT user_id, $1, sockets FROM unnest($2::text[], $5::int[]) AS n(user_id, sockets)
+               ON CONFLICT (user_id, node) DO UPDATE SET sockets = excluded.sockets
              ), gone AS (DELETE FROM state.presence WHERE node = $1 AND user_id = ANY($3))
              SELECT pg_notify('presence', names) FROM unnest($4::text[]) AS names`,
         values: [
           node,
-          people.filter((userId) => sockets.has(userId)),
+          here,
           people.filter((userId) => !sockets.has(userId)),
           names,
+          here.map((userId) => sockets.get(userId)),
         ],
       }),
     )
@@ -178,17 +189,20 @@ export const openPresence = ({url, times = TIMES}: {url: string; times?: typeof 
     const people = askAll ? null : [...asked]
     askAll = false
     asked = new Set()
-    const reading = client.query<{userId: string}>({
+    const reading = client.query<{userId: string; others: number}>({
       name: people ? 'read presence' : 'read all presence',
-      text: `SELECT DISTINCT user_id AS "userId" FROM state.presence JOIN state.nodes USING (node)
-             WHERE expires >= now() ${people ? 'AND user_id = ANY($1)' : ''}`,
-      values: people ? [people] : [],
+      text: `SELECT user_id AS "userId", coalesce(sum(sockets) FILTER (WHERE node <> $1), 0)::int AS others
+             FROM state.presence JOIN state.nodes USING (node)
+             WHERE expires >= now() ${people ? 'AND user_id = ANY($2)' : ''} GROUP BY user_id`,
+      values: people ? [node, people] : [node],
     })
     const {rows} = await reading.catch((error: unknown) => {
       askAll = true
       throw error
     })
     const here = new Set(rows.map(({userId}) => userId))
+    for (const userId of people ?? [...elsewhere.keys()]) elsewhere.delete(userId)
+    for (const {userId, others} of rows) if (others > 0) elsewhere.set(userId, others)
     for (const userId of people ?? [...known.keys()]) note(userId, here.has(userId))
     for (const userId of here) note(userId, true)
   }
@@ -235,22 +249,20 @@ export const openPresence = ({url, times = TIMES}: {url: string; times?: typeof 
 
   return {
     arrive: (userId) => {
-      const before = sockets.get(userId) ?? 0
-      sockets.set(userId, before + 1)
-      if (before === 0) change(userId)
+      sockets.set(userId, (sockets.get(userId) ?? 0) + 1)
+      change(userId)
       let isGone = false
       return () => {
         if (isGone) return
         isGone = true
         const left = sockets.get(userId)! - 1
         if (left > 0) sockets.set(userId, left)
-        else {
-          sockets.delete(userId)
-          change(userId)
-        }
+        else sockets.delete(userId)
+        change(userId)
       }
     },
     isOnline: (userId) => sockets.has(userId) || known.get(userId)?.isTold === true,
+    elsewhere: (userId) => elsewhere.get(userId) ?? 0,
     listen: (one) => void listeners.push(one),
     start: async () => {
       // With a database that is slow it starts all the same, and knows a little later who is online.

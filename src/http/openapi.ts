@@ -61,8 +61,8 @@ every browser does by the cookie and others can in \`X-Min-Position\`, reads wha
 makes a write safe to repeat.
 
 Lists come in pages where they are long: the \`Link\` header with \`rel="next"\` leads on. Times are ISO 8601 in UTC with milliseconds.
-Text is counted in code points. Where an answer says \`Retry-After\`, it is in seconds. Mails and
-logins are limited over all servers together; writes, messages and sockets by each server for itself.`
+Text is counted in code points. Where an answer says \`Retry-After\`, it is in seconds. Mails,
+logins and sockets are limited over all servers together; writes and messages by each server for itself.`
 
 const TAGS: readonly {name: string; description: string; prefixes: readonly string[]}[] = [
   {name: 'Posts', description: 'What everybody can read.', prefixes: ['/api/posts', '/api/search']},

@@ -88,7 +88,7 @@ export const openSockets = (
     try {
       if (stopping) throw new ApiError('UNAVAILABLE')
       const {person, sid} = await personOfHandshake(socket, parts)
-      const forget = delivery.admit(socket, person, MAX_SOCKETS)
+      const forget = delivery.admit(socket, person, MAX_SOCKETS - presence.elsewhere(person.userId))
       if (!forget) throw new ApiError('RATE_LIMITED')
       socket.data.person = person
       const unwatch = sid === null ? () => {} : signedOut.watch(sid, () => socket.disconnect(true))

@@ -77,6 +77,19 @@ describe('openPresence', () => {
     for (const node of [here, there]) await heard(node, ann, [true, false])
   })
 
+  it('knows how many sockets a person has at other nodes, and forgets those of a node that is gone', async () => {
+    const [here, there] = [await startNode(), await startNode()]
+    const ann = somebody()
+    const [first] = [here.arrive(ann), here.arrive(ann), there.arrive(ann)]
+    await eventually(() => here.elsewhere(ann) === 1 && there.elsewhere(ann) === 2)
+    first()
+    await eventually(() => there.elsewhere(ann) === 1)
+    const later = await startNode()
+    expect(later.elsewhere(ann)).toBe(2)
+    await here.stop()
+    await eventually(() => there.elsewhere(ann) === 0 && later.elsewhere(ann) === 1)
+  })
+
   it('tells of one person once in so long at most, and then what is so by then', async () => {
     const [here, there] = [await startNode(), await startNode()]
     const [ann, bob] = [somebody(), somebody()]

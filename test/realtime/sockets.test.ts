@@ -12,6 +12,7 @@ import {
   type TestServer,
   type TestSocket,
 } from '../support/server.ts'
+import {startTwoNodes} from '../support/twoNodes.ts'
 
 let server: TestServer
 beforeAll(async () => {
@@ -133,6 +134,27 @@ describe('openSockets', () => {
     expect(again.connected).toBe(true)
     const bob = await signUp(server)
     expect((await connect(bob)).connected).toBe(true)
+  })
+
+  it('counts the sockets of a person at every node', async () => {
+    const [near, far] = await startTwoNodes()
+    const ann = await signUp(near)
+    const there = {...ann, url: far.url}
+    const sockets = await Promise.all(
+      Array.from({length: 30}, (_, n) => connect(n < 20 ? ann : there, {transports: ['websocket']})),
+    )
+    // As soon as either node has heard of the other's.
+    const refused = async (who: typeof ann) => {
+      const socket = await connect(who, {transports: ['websocket']}).catch(() => null)
+      if (socket) sockets.push(socket)
+      return socket === null
+    }
+    await eventually(() => refused(ann))
+    expect(sockets.length).toBeGreaterThanOrEqual(50)
+    expect(sockets.length).toBeLessThan(55)
+    await eventually(() => refused(there))
+    for (const socket of sockets.splice(0, 20)) socket.disconnect()
+    await eventually(async () => !(await refused(there)))
   })
 
   describe('answers what it does not understand', () => {
