@@ -18,7 +18,7 @@ import {openPersonKeys} from '../src/keys/personKeys.ts'
 import {openCodec} from '../src/log/codec.ts'
 import type {Feeding} from '../src/projections/feeding.ts'
 import {fill} from '../src/projections/fill.ts'
-import {beginAnew, dropGeneration, readGenerations} from '../src/projections/generations.ts'
+import {beginAnew, readGenerations} from '../src/projections/generations.ts'
 import {messages} from '../src/projections/messages.ts'
 import type {ReadTable} from '../src/projections/readTable.ts'
 import {tables} from '../src/projections/tables.ts'
@@ -119,7 +119,7 @@ const append = async ({execute}: Variant, inFlight: number, count: number): Prom
   )
 }
 
-/** One table after the other, with no key remembered: as a rebuild begins. */
+/** In one reading of the log, with no key remembered: as a rebuild begins. */
 const rebuild = async ({foundation}: Variant, tables: readonly ReadTable[]): Promise<void> => {
   const {pool, log, keys, logIdentity, url} = foundation
   const codec = openCodec(openPersonKeys({pool, wrappingKey: keys.wrappingKey}))
@@ -135,11 +135,12 @@ const rebuild = async ({foundation}: Variant, tables: readonly ReadTable[]): Pro
     },
   }
   for (const table of tables) {
-    await beginAnew(pool, table, {logIdentity, adapter: log.adapter})
-    const [generation] = await readGenerations(pool, [table])
-    await fill({log, codec}, feeding, [generation!], {signal: new AbortController().signal})
-    await dropGeneration(pool, generation!).catch(() => {})
+    const found = await readGenerations(pool, [table])
+    await beginAnew(pool, table, {logIdentity, adapter: log.adapter, found})
   }
+  const generations = await readGenerations(pool, tables)
+  if (generations.some(({position}) => position !== null)) throw new Error('there is nothing left to fill')
+  await fill({log, codec}, feeding, generations, {signal: new AbortController().signal})
   await client.end()
 }
 
