@@ -1,6 +1,7 @@
 import type {Logger} from 'pino'
 import {type Execute, openExecute} from './commands/execute.ts'
 import type {Foundation} from './foundation.ts'
+import {addressOf, isFaulty} from './log/codec.ts'
 import {openTail, type Tail} from './log/tail.ts'
 import {type Applied, openApplied} from './projections/applied.ts'
 import {openRunner, type Runner} from './projections/runner.ts'
@@ -28,6 +29,10 @@ export const openFeed = (
   })
   const execute = openExecute({log, codec})
   tail.listen(execute.observe)
+  tail.listen((event) => {
+    if (isFaulty(event))
+      logger.warn({event: addressOf(event), fault: event.fault}, 'an event in the log can not be read')
+  })
   tail.listen((event) => {
     if (event.type !== 'UserErased') return
     // What is remembered may hold the person's words.

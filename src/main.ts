@@ -50,7 +50,8 @@ try {
   else {
     const {runCommandLine} = await import('./operations/commandLine.ts')
     const status = await runCommandLine(argv, serve)
-    if (status !== null) process.exit(status)
+    // Once what was printed has been taken: a pipe holds 64 KiB.
+    if (status !== null) process.stdout.write('', () => process.exit(status))
   }
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)

@@ -121,7 +121,8 @@ const isList = ({data}: EventType, field: string): boolean => data.shape[field] 
 
 const read = (record: LogRecord, keys: ReadonlyMap<string, Buffer | null>): LoggedEvent | FaultyEvent => {
   const {id, stream, revision, position, type} = record
-  const fault = (why: string): FaultyEvent => ({type, fault: why, id, stream, revision, position})
+  // In one line: it stands in tables and labels.
+  const fault = (why: string): FaultyEvent => ({type, fault: why.replace(/\s+/g, ' '), id, stream, revision, position})
   const known = catalogue.get(type)
   if (!known) return fault(`the type ${type} is not known`)
   const metadata = EventMetadata.safeParse(record.metadata)

@@ -24,6 +24,8 @@ const BATCH_BYTES = 1024 * 1024
 const OWN_EVENTS = 1_000
 const OWN_BYTES = 8 * 1024 * 1024
 const POLL_MS = 1_000
+/** Below every position there can be: who put an event before the first one must not find it unread. */
+const BEGINNING = -(2n ** 63n)
 
 /**
  * `log.head` is the lock and the counter: whoever appends holds its row until the commit, so positions are dense and
@@ -376,7 +378,7 @@ export const openPostgresLog = async ({
     },
 
     readAll: async function* ({after = null, limit = Number.POSITIVE_INFINITY} = {}) {
-      let from = after ?? 0n
+      let from = after ?? BEGINNING
       let left = limit
       while (left > 0) {
         const records = await page(from, Math.min(left, PAGE_EVENTS))
@@ -388,7 +390,7 @@ export const openPostgresLog = async ({
     },
 
     subscribe: async function* ({after, signal}) {
-      let last = after ?? 0n
+      let last = after ?? BEGINNING
       let lastId: string | null | undefined
       let checked = connections
       let pauseMs = 50

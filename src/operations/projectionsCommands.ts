@@ -44,8 +44,9 @@ export const projectionsCommands = (): Command => {
 
 const list = (): Promise<Report> =>
   withOperator(async ({pool, log}) => {
-    const head = await log.head()
     const generations = await readGenerations(pool, tables)
+    // After them: what they hold is in it.
+    const head = await log.head()
     const json = generations.map(({table, generation, state, position, fault, because}) => ({
       name: table.name,
       version: table.version,

@@ -179,7 +179,7 @@ const compare = async ({pool}: Operator, fresh: Generation): Promise<Compared | 
       text: `WITH rows AS (
         SELECT ${key}, l.${first} IS NULL AS missing, f.${first} IS NULL AS extra,
           (l.${first} IS NULL OR f.${first} IS NULL OR l IS DISTINCT FROM f) AS differs
-        FROM ${targetOf(live)} l FULL JOIN ${targetOf(now)} f USING (${key})
+        FROM ${table.view} l FULL JOIN ${targetOf(now)} f USING (${key})
       ), named AS (SELECT * FROM rows WHERE differs ORDER BY ${key} LIMIT ${NAMED})
       SELECT count(*) AS total, count(*) FILTER (WHERE differs) AS differing,
         (SELECT json_agg(json_build_object('key', json_build_object(${table.key.map((column) => `'${column}', ${column}`).join(', ')}),

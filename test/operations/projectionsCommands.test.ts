@@ -187,6 +187,21 @@ describe('projections', () => {
     expect([none.status, none.stdout]).toEqual([1, 'users: there is no earlier generation.\n'])
   })
 
+  it('verify sees a view that shows another table, and prints all that it has to say into a pipe', async () => {
+    const pool = poolOf(server().databaseUrl)
+    const shown = (await ann.get('/api/posts')).body
+    await pool.query(`CREATE TABLE elsewhere AS TABLE ${posts.view}`)
+    await pool.query(`INSERT INTO elsewhere SELECT 'u-' || n FROM generate_series(1, 1500) n`)
+    await pool.query(`CREATE OR REPLACE VIEW ${posts.view} AS SELECT * FROM elsewhere`)
+    const verified = await community(server().env, 'projections', 'verify', '--json')
+    expect(verified.status).toBe(1)
+    expect(verified.stdout.length).toBeGreaterThan(70_000)
+    expect(json(verified)).toContainEqual(expect.objectContaining({name: 'posts', differing: 1_500}))
+    expect(await community(server().env, 'projections', 'rebuild', 'posts')).toMatchObject({status: 0})
+    expect(await community(server().env, 'projections', 'verify')).toMatchObject({status: 0})
+    expect((await ann.get('/api/posts')).body).toEqual(shown)
+  })
+
   it('verify names the rows that are not as the log says: altered, missing and extra; rebuild mends them', async () => {
     const pool = poolOf(server().databaseUrl)
     expect(await community(server().env, 'projections', 'verify')).toMatchObject({status: 0, stderr: ''})

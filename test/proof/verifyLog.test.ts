@@ -101,6 +101,11 @@ describe('a log in Postgres that was changed with SQL', () => {
     expect(all.differs?.first).toMatchObject({kind: 'removed', position: 1n})
   })
 
+  it.each([0, -7])('finds an event that was put before the first one, at position %i', async (position) => {
+    const {differs} = await tampered(inserted(position))
+    expect(differs?.first).toMatchObject({kind: 'inserted', index: 0, event: {stream: 'x'}})
+  })
+
   it.each([1, 2, 256, 257, 600])('names position %i, where an event was put in', async (position) => {
     const {differs} = await tampered(...renumbered(position, 1), inserted(position))
     expect(differs?.first).toMatchObject({kind: 'inserted', index: position - 1, position: BigInt(position)})
