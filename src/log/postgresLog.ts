@@ -314,6 +314,7 @@ export const openPostgresLog = async ({
         if (head < known) {
           known = head
           connections++
+          wake.all()
         }
         learn(head)
       } catch (error) {

@@ -1,5 +1,7 @@
+import {randomUUID} from 'node:crypto'
 import {Client} from 'pg'
-import {inject} from 'vitest'
+import {describe, expect, inject, it} from 'vitest'
+import {HistoryChanged, type LogRecord} from '../../src/log/eventLog.ts'
 import {openPostgresLog} from '../../src/log/postgresLog.ts'
 import {createDatabase} from '../support/database.ts'
 import {describeEventLog} from './eventLog.ts'
@@ -24,4 +26,29 @@ describeEventLog('postgresLog', async () => {
       await admin.end()
     },
   }
+})
+
+describe('a log whose newest events are taken away under those who follow it', () => {
+  it('is another history to them at once, and not only when more is written', async () => {
+    const url = await createDatabase()
+    const log = await openPostgresLog({url})
+    const other = await openPostgresLog({url})
+    const admin = new Client({connectionString: url})
+    await admin.connect()
+    const event = () => ({id: randomUUID(), type: 'Happened', data: {}, metadata: {}})
+    await log.append('a', [event(), event(), event()], 'none')
+    const seen: LogRecord[] = []
+    const follow = async () => {
+      for await (const page of log.subscribe({after: null, signal: new AbortController().signal})) {
+        seen.push(...page)
+        // What comes live shows that it listens.
+        if (seen.length === 3) setTimeout(() => other.append('b', [event()], 'none'), 100)
+        if (seen.length === 4)
+          await admin.query('DELETE FROM log.events WHERE position > 1; UPDATE log.head SET position = 1')
+      }
+    }
+    await expect(follow()).rejects.toThrow(HistoryChanged)
+    await admin.end()
+    await Promise.all([log.close(), other.close()])
+  })
 })
