@@ -26,11 +26,8 @@ const insist = (isSo: boolean, otherwise: string) => {
   if (!isSo) throw new No(otherwise)
 }
 
-const sha256 = (...parts: (Buffer | string)[]): Buffer => {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part)
-  return hash.digest()
-}
+const sha256 = (...parts: (Buffer | string)[]): Buffer =>
+  parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest()
 const node = (left: Buffer, right: Buffer): Buffer => sha256('\x01', left, right)
 const bytes = (hex: string): Buffer => {
   insist(/^[0-9a-f]{64}$/.test(hex), `${hex} is no SHA-256`)
@@ -48,9 +45,15 @@ const canonical = (value: unknown): string => {
   return `{${entries.map(([key, inner]) => `${canonical(key)}:${canonical(inner)}`).join()}}`
 }
 
-/** RFC 6962, section 2.1: SHA-256(0x00 ‖ entry). */
-const leafOf = ({id, type, subject, revision, metadata, data}: Event): Buffer =>
-  sha256('\x00', canonical({id, type, stream: subject, revision, metadata: JSON.parse(metadata), data}))
+/** RFC 6962, section 2.1: SHA-256(0x00 ‖ entry). What else the event says follows from the entry and the seal. */
+const leafOf = ({id, type, subject, revision, metadata, data, ...more}: Event, {identity}: Seal): Buffer => {
+  const entry = {id, type, stream: subject, revision, metadata: JSON.parse(metadata), data}
+  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(entry.metadata.time) && {time: entry.metadata.time}
+  const said = {specversion: '1.0', source: `urn:uuid:${identity}`, ...time, datacontenttype: 'application/json'}
+  const isSo = canonical(more) === canonical(said) && metadata === canonical(entry.metadata)
+  insist(isSo, `time, source or another attribute of event ${id} is not what was sealed`)
+  return sha256('\x00', canonical(entry))
+}
 
 /** A tree that grows: the roots of its perfect subtrees, from the left. */
 const grow = () => {
@@ -141,16 +144,15 @@ const linesIn = async function* (file: string): AsyncGenerator<string> {
 }
 
 /** The root over the first events of the export, for each of these sizes. */
-const rootsIn = async (file: string, {identity}: Seal, sizes: number[]): Promise<Map<number, string>> => {
-  const roots = new Map<number, string>()
-  const tree = grow()
+const rootsIn = async (file: string, seal: Seal, sizes: number[]): Promise<Map<number, string>> => {
+  const [tree, roots] = [grow(), new Map<number, string>()]
   let size = 0
   for await (const line of linesIn(file)) {
     if (size === Math.max(...sizes)) break
     const event: Event = JSON.parse(line)
-    const isBeginning = (event.data as {identity?: unknown}).identity === identity && event.type === 'HistoryBegan'
+    const isBeginning = (event.data as Partial<Seal>).identity === seal.identity && event.type === 'HistoryBegan'
     insist(size > 0 || isBeginning, `${file} is of another log than the seal`)
-    tree.add(leafOf(event))
+    tree.add(leafOf(event, seal))
     size++
     if (sizes.includes(size)) roots.set(size, tree.root())
   }
@@ -180,7 +182,7 @@ const check = async (): Promise<string[]> => {
   if (earlier) found.push(`they begin with the ${earlier.size} events that were sealed on ${earlier.time}`)
   if (named.proof !== undefined) {
     const {event, index, path} = readJson<Proof>(named.proof)
-    const root = rootOfInclusion(leafOf(event), index, seal.size, path)
+    const root = rootOfInclusion(leafOf(event, seal), index, seal.size, path)
     insist(root === seal.root, `the event in ${named.proof} is not what was sealed`)
     found.push(`event ${event.id} is number ${index} of them, from 0`)
   }

@@ -1,10 +1,9 @@
-import {Readable} from 'node:stream'
-import {pipeline} from 'node:stream/promises'
 import {Command} from 'commander'
 import type {EventLog} from '../log/eventLog.ts'
 import {readIdentity} from '../log/history.ts'
 import {cloudEventOf, lineOf} from '../proof/cloudEvent.ts'
 import {withLog} from './operator.ts'
+import {writeOut} from './output.ts'
 import {openProgress} from './progress.ts'
 
 export const auditExport = (): Command =>
@@ -13,9 +12,7 @@ export const auditExport = (): Command =>
     .option('--json', 'one JSON document: a batch of CloudEvents')
     .addHelpText('after', '\nExample:\n  npm run -s community -- audit export > log.ndjson')
     .action(({json = false}: {json?: boolean}) =>
-      withLog(async ({log}) => {
-        await pipeline(Readable.from(json ? batched(linesOf(log)) : ended(linesOf(log))), process.stdout, {end: false})
-      }),
+      withLog(({log}) => writeOut(json ? batched(linesOf(log)) : ended(linesOf(log)))),
     )
 
 /** One string a page: what the reader of stdout has not taken is not read from the log. */

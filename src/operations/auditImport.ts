@@ -79,6 +79,7 @@ const countOf = async (file: string): Promise<number> => {
 /** What the lines say. Throws at the first one that is wrong, with its number. */
 const recordsOf = async function* (input: AsyncIterable<Buffer>): AsyncGenerator<SealedRecord[]> {
   const next = new Map<string, number>()
+  const ids = new Set<string>()
   let first: string | null = null
   let records: SealedRecord[] = []
   let number = 0
@@ -103,6 +104,8 @@ const recordsOf = async function* (input: AsyncIterable<Buffer>): AsyncGenerator
         `revision ${expected} of ${record.stream} should be here, and not ${record.revision}: a line is missing, twice or out of order`,
       )
     next.set(record.stream, expected + 1)
+    if (ids.has(record.id)) wrong(`an earlier line has the same id, ${record.id}`)
+    ids.add(record.id)
     records.push(record)
     if (records.length < LINES_AT_ONCE) continue
     yield records

@@ -1,7 +1,7 @@
 import {createHash, type Hash} from 'node:crypto'
 import {createReadStream, createWriteStream} from 'node:fs'
-import {cp, mkdir, readdir, readFile, stat, writeFile} from 'node:fs/promises'
-import {basename, join} from 'node:path'
+import {cp, mkdir, readdir, readFile, realpath, stat, writeFile} from 'node:fs/promises'
+import {basename, dirname, join, relative, sep} from 'node:path'
 import {Readable, Transform} from 'node:stream'
 import {pipeline} from 'node:stream/promises'
 import {isDeepStrictEqual} from 'node:util'
@@ -14,7 +14,7 @@ import {appendInOrder} from '../log/appendInOrder.ts'
 import type {EventLog, LogRecord} from '../log/eventLog.ts'
 import {beginRestore, endRestore, UNFINISHED_TABLES, unfinishedRestore} from '../proof/unfinishedCopy.ts'
 import {linesIn} from './linesIn.ts'
-import type {Operator} from './operator.ts'
+import {type Operator, WrongUsage} from './operator.ts'
 
 const FORMAT = 1
 const ROWS_AT_ONCE = 500
@@ -50,6 +50,7 @@ export const backup = async (operator: Operator, dir: string, keysFile: string |
   await mkdir(dir, {recursive: true, mode: 0o700})
   if ((await readdir(dir)).length > 0)
     throw new BackupRefused(`${dir} is not empty: a backup wants a folder of its own.`)
+  if (keysFile !== null) await insistApart(dir, keysFile)
   const files: Manifest['files'] = {}
   const tables = async (schema: Copied) => {
     const rows: Manifest['state'] = {}
@@ -246,6 +247,13 @@ const copyFolder = async (from: string, to: string): Promise<number> => {
   await mkdir(from, {recursive: true})
   await cp(from, to, {recursive: true, preserveTimestamps: true, filter})
   return files
+}
+
+const insistApart = async (dir: string, keysFile: string): Promise<void> => {
+  const isIn = (folder: string, path: string) => !relative(folder, path).split(sep).includes('..')
+  // As named first: the folder that the file is to be in may not be there.
+  if (isIn(dir, keysFile) || isIn(await realpath(dir), await realpath(dirname(keysFile))))
+    throw new WrongUsage(`${keysFile} is inside the backup: the keys go elsewhere, or an erasure would not be one.`)
 }
 
 const KEY_TABLES = ['secrets', 'people']

@@ -72,6 +72,10 @@ const copy = async (keeper: LogKeeper, open: (keeper: LogKeeper) => Promise<Targ
   const identity = await readIdentity(keeper.log)
   if (head === null || identity === null) throw new CopyRefused('The log is empty: there is nothing to copy.')
   const target = await open(keeper)
+  if (await isItself(keeper, target)) {
+    await target.close()
+    throw new CopyRefused('--to names the log itself: a copy wants another one.')
+  }
   const progress = openProgress('copy', head, 0n)
   let position = 0n
   try {
@@ -97,6 +101,15 @@ const copy = async (keeper: LogKeeper, open: (keeper: LogKeeper) => Promise<Targ
     progress.stop()
     await target.close()
   }
+}
+
+/** One database has several addresses, but one name in the server process that it is in. */
+const isItself = async ({log, pool}: LogKeeper, target: Target): Promise<boolean> => {
+  if (log.adapter !== 'postgres' || target.log.adapter !== 'postgres') return false
+  const named = async (one: Pool) =>
+    (await one.query(`SELECT concat(extract(epoch FROM pg_postmaster_start_time()), ' ', current_database()) AS name`))
+      .rows[0].name
+  return (await named(pool)) === (await named(target.pool))
 }
 
 const hasKeys = async (pool: Pool): Promise<boolean> => {

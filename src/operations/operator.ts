@@ -12,6 +12,7 @@ import {loadSecrets} from '../keys/secrets.ts'
 import type {EventLog} from '../log/eventLog.ts'
 import {type SigningKey, signingKeyOf} from '../proof/signingKey.ts'
 import {refuseUnfinished} from '../proof/unfinishedCopy.ts'
+import {writeOut} from './output.ts'
 
 /** The command was called in a way that it does not know: exit status 2. */
 export class WrongUsage extends Error {
@@ -127,7 +128,7 @@ export const reports = <A extends unknown[]>(command: Command, work: (...args: A
   command.option('--json', 'print one JSON document').action(async (...args: unknown[]) => {
     const {json, text, failed = false} = await work(...(args as A))
     const asJson = command.opts<{json?: boolean}>().json === true
-    process.stdout.write(asJson ? `${JSON.stringify(json, null, 2)}\n` : text === '' ? '' : `${text}\n`)
+    await writeOut([asJson ? `${JSON.stringify(json, null, 2)}\n` : text === '' ? '' : `${text}\n`])
     if (failed) process.exitCode = 1
   })
 

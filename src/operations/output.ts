@@ -1,14 +1,27 @@
 import {once} from 'node:events'
 import {styleText} from 'node:util'
 
-/** Writes to stdout no faster than it is read. Where nobody reads any more, `stop` is given and it ends. */
-export const writeOut = async (parts: AsyncIterable<string>, stop = new AbortController()): Promise<void> => {
+/**
+ * Writes to stdout no faster than it is read. Where nobody reads any more, as behind `head`, `stop` is given and it ends: that
+ * is no failure, and all else that befalls stdout is one.
+ */
+export const writeOut = async (
+  parts: AsyncIterable<string> | Iterable<string>,
+  stop = new AbortController(),
+): Promise<void> => {
   const {stdout} = process
-  stdout.on('error', () => stop.abort())
+  const faults: Error[] = []
+  stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') faults.push(error)
+    stop.abort()
+  })
   for await (const part of parts) {
-    if (stop.signal.aborted) return
+    if (stop.signal.aborted) break
     if (!stdout.write(part)) await once(stdout, 'drain', {signal: stop.signal}).catch(() => {})
   }
+  // What the last write met is told to nobody before this one is done.
+  if (!stop.signal.aborted) await new Promise((done) => stdout.write('', done))
+  for (const fault of faults) throw fault
 }
 
 /**

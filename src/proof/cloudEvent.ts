@@ -51,7 +51,7 @@ export const cloudEventOf = (record: SealedRecord, logIdentity: string): CloudEv
 export const lineOf = (event: CloudEvent): string =>
   JSON.stringify(event).replaceAll('\u2028', '\\u2028').replaceAll('\u2029', '\\u2029')
 
-/** What an export's line says, or why it is none. */
+/** What an export's line says, or why it is none: nothing in it is lost, so that it is what an export gives again. */
 export const recordIn = (line: string): {record: SealedRecord; source: string} | {wrong: string} => {
   let json: unknown
   try {
@@ -67,6 +67,10 @@ export const recordIn = (line: string): {record: SealedRecord; source: string} |
     const record = {stream, revision, id, type, data, metadata}
     // What has no canonical form could not be sealed.
     canonicalJson(record)
+    const said = json as {[attribute: string]: unknown}
+    const written: typeof said = cloudEventOf(record, source.slice(sourceOf('').length))
+    const strange = Object.keys({...written, ...said}).filter((attribute) => said[attribute] !== written[attribute])
+    if (strange.length > 0) return {wrong: `an export of this event says otherwise, or nothing, for ${strange.join()}`}
     return {record, source}
   } catch (error) {
     return {wrong: `its data or metadata is none that a log can hold: ${(error as Error).message}`}

@@ -67,6 +67,15 @@ const file = (changed: string[]) => `${changed.join('\n')}\n`
 const altered = (index: number, change: object) =>
   file(lines.with(index, JSON.stringify({...JSON.parse(lines[index]!), ...change})))
 
+/** What follows from what is sealed, said otherwise. */
+const unsealed = [
+  {time: '1999-01-01T00:00:00.000Z'},
+  {time: undefined},
+  {source: `urn:uuid:${randomUUID()}`},
+  {metadata: `${JSON.stringify({time: '1999-01-01T00:00:00.000Z'}).slice(0, -1)},"time":"2023-11-14T22:13:20.299Z"}`},
+  {extra: 'x'},
+]
+
 describe('examples/verifySeal.ts', () => {
   it('has at most 200 lines, and none of this project', async () => {
     const text = await readFile('examples/verifySeal.ts', 'utf8')
@@ -91,6 +100,7 @@ describe('examples/verifySeal.ts', () => {
       altered(300, {subject: 's-9'}),
       altered(300, {type: 'Other'}),
       altered(600, {id: randomUUID()}),
+      ...unsealed.map((change) => altered(300, change)),
       file(lines.toSpliced(300, 1)),
       file(lines.toSpliced(300, 0, other)),
       file(lines.toSpliced(300, 2, lines[301]!, lines[300]!)),
@@ -133,6 +143,7 @@ describe('examples/verifySeal.ts', () => {
       {path: proof.path.slice(1)},
       {path: [...proof.path, proof.path[0]!]},
       {index: 601},
+      ...unsealed.map((change) => ({event: {...proof.event, ...change}})),
     ])
       expect(await verifySeal(seal, {proof: {...proof, ...change}})).toMatchObject({status: 1})
     expect(await verifySeal(early, {proof})).toMatchObject({status: 1})

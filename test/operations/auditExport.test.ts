@@ -1,4 +1,5 @@
-import {spawn} from 'node:child_process'
+import {type ChildProcess, spawn} from 'node:child_process'
+import {open} from 'node:fs/promises'
 import {createInterface} from 'node:readline'
 import {CloudEvent} from 'cloudevents'
 import {Pool} from 'pg'
@@ -9,6 +10,15 @@ import {leafOf} from '../../src/proof/leaf.ts'
 import {community} from '../support/commandLine.ts'
 import {recordsIn} from '../support/history.ts'
 import {signUp, startServer} from '../support/server.ts'
+
+const endOf = async (child: ChildProcess) => {
+  let stderr = ''
+  child.stderr!.on('data', (chunk) => {
+    stderr += chunk
+  })
+  const status = await new Promise<number | null>((resolve) => child.on('close', resolve))
+  return {status, stderr}
+}
 
 describe('audit export', () => {
   it('is the whole log in its order, as CloudEvents 1.0 that give the same leaves', {timeout: 60_000}, async () => {
@@ -37,7 +47,9 @@ describe('audit export', () => {
     expect(JSON.parse(batch.stdout)).toEqual(lines.map((line) => JSON.parse(line)))
   })
 
-  it('needs no memory for the log, and ends when nobody reads on', {timeout: 120_000}, async () => {
+  it('needs no memory for the log, and ends without a word when nobody reads on, but not on a full disk', {
+    timeout: 120_000,
+  }, async () => {
     const server = await startServer({EVENTSTORE_URL: ''})
     const pool = new Pool({connectionString: server.databaseUrl})
     await pool.query(`
@@ -47,15 +59,15 @@ describe('audit export', () => {
       UPDATE log.head SET position = 12001`)
     await pool.end()
     await server.stop()
-    const run = () =>
+    const run = (stdout: 'pipe' | number = 'pipe') =>
       spawn(process.execPath, ['bin/community.js', 'audit', 'export'], {
         env: {PATH: process.env.PATH, ...server.env, NODE_OPTIONS: '--max-old-space-size=64'},
-        stdio: ['ignore', 'pipe', 'inherit'],
+        stdio: ['ignore', stdout, 'pipe'],
       })
     const whole = run()
     let lines = 0
     let bytes = 0
-    for await (const line of createInterface(whole.stdout)) {
+    for await (const line of createInterface(whole.stdout!)) {
       lines++
       bytes += line.length
     }
@@ -63,8 +75,11 @@ describe('audit export', () => {
     expect(bytes).toBeGreaterThan(90_000_000)
     expect(whole.exitCode ?? (await new Promise((resolve) => whole.on('close', resolve)))).toBe(0)
     const cut = run()
-    await new Promise((resolve) => cut.stdout.once('data', resolve))
-    cut.stdout.destroy()
-    expect(await new Promise((resolve) => cut.on('close', resolve))).toBe(1)
+    await new Promise((resolve) => cut.stdout!.once('data', resolve))
+    cut.stdout!.destroy()
+    expect(await endOf(cut)).toEqual({status: 0, stderr: ''})
+    const full = await open('/dev/full', 'w')
+    expect(await endOf(run(full.fd))).toMatchObject({status: 1, stderr: expect.stringContaining('ENOSPC')})
+    await full.close()
   })
 })

@@ -1,6 +1,6 @@
 import {spawn} from 'node:child_process'
 import {once} from 'node:events'
-import {mkdtemp, readdir, readFile, rm, writeFile} from 'node:fs/promises'
+import {mkdtemp, readdir, readFile, rm, symlink, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {Client} from 'pg'
@@ -201,7 +201,7 @@ describe('backup', () => {
     await eventually(async () => (await again.get('/api/posts')).body?.[0]?.title === 'here')
   })
 
-  it('refuses a folder that holds something, a damaged backup, and a start without its keys', {
+  it('refuses a folder that holds something, keys inside it, a damaged backup, and a start without its keys', {
     timeout: 60_000,
   }, async () => {
     const server = await startServer()
@@ -212,6 +212,14 @@ describe('backup', () => {
       stderr: expect.stringContaining('is not empty'),
     })
     const good = await folder()
+    const link = join(await folder(), 'link')
+    await symlink(good, link)
+    for (const inside of [join(good, 'k'), join(good, 'deeper', 'k'), join(link, 'k')])
+      expect(await community(server.env, 'backup', good, '--keys', inside)).toEqual({
+        status: 2,
+        stdout: '',
+        stderr: `${inside} is inside the backup: the keys go elsewhere, or an erasure would not be one.\n`,
+      })
     await community(server.env, 'backup', good)
     const env = {...server.env, DATABASE_URL: await createDatabase()}
     expect((await community(env, 'restore', good)).status).toBe(0)

@@ -115,6 +115,12 @@ describe('log copy', () => {
     const refused = await community(one.env, 'log', 'copy', '--to', other.databaseUrl)
     expect(refused).toMatchObject({status: 1, stdout: '', stderr: expect.stringContaining('is not a copy of this one')})
     expect((await community(other.env, 'audit', 'seal')).status).toBe(0)
+    const alias = `${one.databaseUrl}${one.databaseUrl.includes('?') ? '&' : '?'}application_name=other`
+    expect(await community(one.env, 'log', 'copy', '--to', alias)).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: '--to names the log itself: a copy wants another one.\n',
+    })
     for (const args of [['--to', 'mysql://localhost'], []])
       expect((await community(one.env, 'log', 'copy', ...args)).status).toBe(2)
     expect((await community(one.env, 'log', 'copy', '--to', 'postgres://127.0.0.1:1/none')).status).toBe(1)
