@@ -10,8 +10,10 @@ import {readFileSync, renameSync, writeFileSync} from 'node:fs'
 import {io} from 'socket.io-client'
 
 type Message = {id: string; roomId: string; username: string; content: string; isBot: boolean; seq: number}
+type Room = {id: string; lastSeq: number}
 type Failed = {ok: false; code: string; error: string}
 type Joined = {ok: true; seq: number; truncated?: true} | Failed
+type Notes = Record<string, number>
 
 const {
   CHAT_BOT_TOKEN: botToken = '',
@@ -21,7 +23,7 @@ const {
 const botId = 'echo'
 
 /** For each room the newest message that is dealt with. Null: the bot has never run. */
-const readNotes = (): Record<string, number> | null => {
+const readNotes = (): Notes | null => {
   try {
     return JSON.parse(readFileSync(file, 'utf8'))
   } catch (error) {
@@ -29,15 +31,17 @@ const readNotes = (): Record<string, number> | null => {
     throw error
   }
 }
-const notes = readNotes() ?? {}
-// On its first start it leaves what was said before alone; a room that it does not know later on is a new one.
-let knowsNothing = readNotes() === null
+let notes = readNotes()
+const noted = (roomId: string): number => notes?.[roomId] ?? -1
+
+const write = (changed: Notes): void => {
+  writeFileSync(`${file}.new`, JSON.stringify(changed), {flush: true})
+  renameSync(`${file}.new`, file)
+  notes = changed
+}
 
 const note = (roomId: string, seq: number): void => {
-  if (seq <= (notes[roomId] ?? -1)) return
-  notes[roomId] = seq
-  writeFileSync(`${file}.new`, JSON.stringify(notes))
-  renameSync(`${file}.new`, file)
+  if (seq > noted(roomId)) write({...notes, [roomId]: seq})
 }
 
 const get = async (path: string): Promise<Response> => {
@@ -46,10 +50,20 @@ const get = async (path: string): Promise<Response> => {
   return answer
 }
 
+const listRooms = async (): Promise<Room[]> => {
+  const rooms: Room[] = []
+  for (let next: string | undefined = '/api/rooms'; next; ) {
+    const page = await get(next)
+    rooms.push(...((await page.json()) as {rooms: Room[]}).rooms)
+    next = /<([^>]+)>; rel="next"/.exec(page.headers.get('link') ?? '')?.[1]
+  }
+  return rooms
+}
+
 const socket = io(url, {auth: {botToken, botId, botName: 'Echo'}})
 
 const takeUp = async ({id, roomId, username, content, isBot, seq}: Message): Promise<void> => {
-  if (seq <= (notes[roomId] ?? -1)) return
+  if (seq <= noted(roomId)) return
   if (!isBot && content.startsWith('@echo')) {
     const answer = [...`${username}: ${content.slice(5).trim()}`].slice(0, 4_000).join('')
     // The same nonce is the same message, however often it is sent: the note may come too late, the answer never twice.
@@ -77,31 +91,33 @@ const inOrder = (roomId: string, task: () => Promise<void>): Promise<void> => {
 /** What the join replays and what comes live waits behind it, and behind the pages where a join does not replay so much. */
 const enter = (roomId: string): Promise<void> =>
   inOrder(roomId, async () => {
-    const since = knowsNothing ? undefined : (notes[roomId] ?? -1)
-    const joined: Joined = await socket.timeout(10_000).emitWithAck('join_room', roomId, {since})
+    const joined: Joined = await socket.timeout(10_000).emitWithAck('join_room', roomId, {since: noted(roomId)})
     if (!joined.ok) throw new Error(joined.error)
-    if (since === undefined) note(roomId, joined.seq)
-    while (joined.truncated && (notes[roomId] ?? -1) < joined.seq) {
-      const page = await get(`/api/rooms/${roomId}/messages?limit=200&since=${notes[roomId] ?? -1}`)
+    while (joined.truncated && noted(roomId) < joined.seq) {
+      const page = await get(`/api/rooms/${roomId}/messages?limit=200&since=${noted(roomId)}`)
       for (const message of ((await page.json()) as {messages: Message[]}).messages) await takeUp(message)
     }
   })
 
+/**
+ * On its first start it leaves what was said before alone. All rooms are noted at once, also where there are none: one
+ * that is not noted later on is a new one, which is answered from its beginning.
+ */
+const beginHere = async (): Promise<void> => {
+  const rooms = await listRooms()
+  if (!notes) write(Object.fromEntries(rooms.map(({id, lastSeq}) => [id, lastSeq])))
+}
+
 const enterAll = async (): Promise<void> => {
   const {id} = socket
-  for (let next: string | undefined = '/api/rooms'; next; ) {
-    const page = await get(next)
-    for (const room of ((await page.json()) as {rooms: {id: string}[]}).rooms) await enter(room.id)
-    next = /<([^>]+)>; rel="next"/.exec(page.headers.get('link') ?? '')?.[1]
-  }
-  if (socket.id !== id) return
-  knowsNothing = false
-  process.stdout.write('listening\n')
+  if (!notes) await beginHere()
+  for (const room of await listRooms()) await enter(room.id)
+  if (socket.id === id) process.stdout.write('listening\n')
 }
 
 socket.on('message', (message: Message) => void inOrder(message.roomId, () => takeUp(message)))
 socket.on('room', ({kind, roomId}: {kind: string; roomId: string}) => {
-  if (kind === 'created') void enter(roomId)
+  if (kind === 'created' && notes) void enter(roomId)
 })
 socket.on('connect', () => {
   enterAll().catch((error: Error) => {

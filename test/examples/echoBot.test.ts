@@ -1,5 +1,6 @@
 import {type ChildProcess, spawn} from 'node:child_process'
-import {mkdtemp, rm} from 'node:fs/promises'
+import {existsSync} from 'node:fs'
+import {mkdtemp, readFile, rm} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {fileURLToPath} from 'node:url'
@@ -20,12 +21,14 @@ afterEach(async () => {
   await rm(folder, {recursive: true})
 })
 
-const startBot = async (url: string) => {
+const notesFile = () => join(folder, 'echoBot.json')
+
+const startBot = async (url: string, isStarted = (output: string) => output.includes('listening')) => {
   const env = {
     PATH: process.env.PATH,
     CHAT_BOT_TOKEN: BOT_TOKEN,
     COMMUNITY_URL: url,
-    ECHO_BOT_FILE: join(folder, 'echoBot.json'),
+    ECHO_BOT_FILE: notesFile(),
   }
   const bot = spawn(process.execPath, [BOT], {env, stdio: ['ignore', 'pipe', 'inherit']})
   running.add(bot)
@@ -39,7 +42,7 @@ const startBot = async (url: string) => {
       resolve()
     })
   })
-  await eventually(() => output.includes('listening'), {ms: 20_000, what: 'the bot to listen'})
+  await eventually(() => isStarted(output), {ms: 20_000, what: 'the bot to start'})
   return {
     kill: async () => {
       bot.kill('SIGKILL')
@@ -89,6 +92,51 @@ describe('examples/echoBot.ts', () => {
     await eventually(async () => (await answersIn(ann, later)).length > 0)
     expect(await answersIn(ann, roomId)).toEqual(expected.map((content) => `Ann: ${content}`))
     expect(await answersIn(ann, newRoom)).toEqual(['Ann: in a new room'])
+    await bot.kill()
+  }, 60_000)
+  it('misses nothing after a first start on which there was no message, or no room', async () => {
+    const server = await startServer()
+    const ann = await signUp(server, {username: 'Ann'})
+    const socket = await connect(ann)
+    let bot = await startBot(server.url)
+    await bot.kill()
+    const room = await roomOf(ann)
+    await sendAll(socket, room, ask(['in the first room']))
+
+    bot = await startBot(server.url)
+    await eventually(async () => (await answersIn(ann, room)).length > 0)
+    await bot.kill()
+    await rm(notesFile())
+    const empty = await roomOf(ann)
+    bot = await startBot(server.url)
+    await bot.kill()
+    await sendAll(socket, empty, ask(['while it was down']))
+    const later = await roomOf(ann)
+    await sendAll(socket, later, ask(['in a new room']))
+
+    bot = await startBot(server.url)
+    await eventually(async () => (await answersIn(ann, empty)).length + (await answersIn(ann, later)).length > 1)
+    expect(await answersIn(ann, room)).toEqual(['Ann: in the first room'])
+    expect(await answersIn(ann, empty)).toEqual(['Ann: while it was down'])
+    expect(await answersIn(ann, later)).toEqual(['Ann: in a new room'])
+    await bot.kill()
+  }, 60_000)
+
+  it('notes all rooms at once on its first start, and leaves what was said before alone when that is killed', async () => {
+    const server = await startServer()
+    const ann = await signUp(server, {username: 'Ann'})
+    const socket = await connect(ann)
+    const rooms = await Promise.all(numbered(60).map(() => roomOf(ann)))
+    for (const room of rooms) await sendAll(socket, room, ask(['old']))
+    let bot = await startBot(server.url, () => existsSync(notesFile()))
+    await bot.kill()
+    expect(JSON.parse(await readFile(notesFile(), 'utf8'))).toEqual(Object.fromEntries(rooms.map((room) => [room, 0])))
+
+    bot = await startBot(server.url)
+    await sendAll(socket, rooms[0]!, ask(['new']))
+    await eventually(async () => (await answersIn(ann, rooms[0]!)).length > 0)
+    const answers = await Promise.all(rooms.map((room) => answersIn(ann, room)))
+    expect(answers.flat()).toEqual(['Ann: new'])
     await bot.kill()
   }, 60_000)
 })
