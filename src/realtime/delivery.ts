@@ -18,8 +18,16 @@ type Outgoing = {name: 'message'; body: object; seq: number} | {name: 'room'; bo
 /**
  * A socket's way into a room. `asOf`: the revision of the room's stream by which it was let in; an older leave must not
  * throw it out. While it catches up, what arrives waits in `queue`; then it is null and the socket is in the channel.
+ * `again`: it was in the channel before.
  */
-type Joining = {socket: Socket; userId: string; asOf: number; queue: Outgoing[] | null; over: boolean}
+type Joining = {
+  socket: Socket
+  userId: string
+  asOf: number
+  queue: Outgoing[] | null
+  over: boolean
+  again: boolean
+}
 
 export type Delivery = ReturnType<typeof openDelivery>
 
@@ -98,13 +106,14 @@ export const openDelivery = (
     roomsOfSocket.get(socket.id)?.delete(roomId)
   }
 
+  const drop = (socket: Socket) => {
+    onTooSlow((socket.data.person as Person).userId)
+    // Not `disconnect`, after which a client would not come back by itself; and without waiting for what it won't read.
+    socket.conn.close(true)
+  }
+
   const dropTheSlow = () => {
-    for (const socket of io.sockets.sockets.values()) {
-      if (!isTooSlow(socket)) continue
-      onTooSlow((socket.data.person as Person).userId)
-      // Not `disconnect`, after which a client would not come back by itself; and without waiting for what it won't read.
-      socket.conn.close(true)
-    }
+    for (const socket of io.sockets.sockets.values()) if (isTooSlow(socket)) drop(socket)
   }
 
   const emit = (channels: string[], name: string, body: object) => {
@@ -184,6 +193,21 @@ export const openDelivery = (
   }
   tail.listen(deliver)
 
+  /** Replies, hands over what waited past `seq` and lets the socket into the channel, in one turn. False: it may not any more. */
+  const finish = (roomId: string, joining: Joining, seq: number, reply: () => void): boolean => {
+    const {socket, queue} = joining
+    if (joining.over || !queue || queue.length > MAX_QUEUED) return false
+    reply()
+    for (const outgoing of queue) {
+      if (outgoing.name === 'message' && outgoing.seq <= seq) continue
+      socket.emit(outgoing.name, outgoing.body)
+      if (outgoing.name === 'message') onDelivered(1)
+    }
+    joining.queue = null
+    void socket.join(roomChannel(roomId))
+    return true
+  }
+
   return {
     /** Counts a socket as this person's; null where that would be one too many. Gives back how to take it off the count. */
     admit: (socket: Socket, {userId, isBot}: Person, max: number): (() => void) | null => {
@@ -227,30 +251,21 @@ export const openDelivery = (
       if (!ofSocket) return null
       const before = rooms.get(roomId)?.get(socket.id)
       if (before) leave(roomId, before)
-      const joining: Joining = {socket, userId, asOf, queue: [], over: false}
+      const joining: Joining = {socket, userId, asOf, queue: [], over: false, again: before !== undefined}
       const inRoom = rooms.get(roomId) ?? new Map<string, Joining>()
       rooms.set(roomId, inRoom.set(socket.id, joining))
       ofSocket.add(roomId)
       return joining
     },
 
-    /** Replies, hands over what waited past `seq` and lets the socket into the channel, in one turn. False: it may not any more. */
-    finish: (roomId: string, joining: Joining, seq: number, reply: () => void): boolean => {
-      const {socket, queue} = joining
-      if (joining.over || !queue || queue.length > MAX_QUEUED) return false
-      reply()
-      for (const outgoing of queue) {
-        if (outgoing.name === 'message' && outgoing.seq <= seq) continue
-        socket.emit(outgoing.name, outgoing.body)
-        if (outgoing.name === 'message') onDelivered(1)
-      }
-      joining.queue = null
-      void socket.join(roomChannel(roomId))
-      return true
-    },
+    finish,
 
-    abandon: (roomId: string, joining: Joining): void => {
-      if (!joining.over) leave(roomId, joining)
+    /** As if it had not been tried: a socket that was in the channel goes on there, past what it was sent up to `seq`. */
+    abandon: (roomId: string, joining: Joining, seq: number): void => {
+      if (joining.over) return
+      if (!joining.again) leave(roomId, joining)
+      // More came than could wait for it: it must not go on with a gap.
+      else if (!finish(roomId, joining, seq, () => {})) drop(joining.socket)
     },
 
     hasRooms: (): boolean => rooms.size > 0,

@@ -90,6 +90,7 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
     if (!isIn && !by.isBot && delivery.roomsOf(socket) >= MAX_ROOMS) throw new ApiError('RATE_LIMITED')
     const joining = delivery.begin(socket, by.userId, roomId, asOf.revision)
     if (!joining) return
+    let replayed = -1
     try {
       // Of a leave that the tail brought before the queue was there nothing is told any more.
       const {state: now} = await execute.load(roomStream(roomId), roomFold)
@@ -107,6 +108,7 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
           await caughtUp(socket)
           if (joining.over) break
           socket.emit('message', messageOf(message))
+          replayed = message.seq
           metrics.delivered(1)
         }
       }
@@ -116,7 +118,7 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
       )
       if (!done) throw new ApiError(joining.over ? 'NOT_A_MEMBER' : 'BUSY')
     } catch (error) {
-      delivery.abandon(roomId, joining)
+      delivery.abandon(roomId, joining, replayed)
       throw error
     }
   }

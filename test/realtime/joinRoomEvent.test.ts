@@ -162,6 +162,31 @@ describe('joinRoomEvent', () => {
       expect(await socket.ask('join_room', roomId, {since: 2})).toMatchObject({ok: true, seq: 2})
     })
 
+    it('changes nothing for a socket in the room by a join that is refused', async () => {
+      const [ann, bob] = [await signUp(server), await signUp(server)]
+      const roomId = await roomOf(ann, bob)
+      const [sender, reader] = [await connect(ann), await connect(bob)]
+      await reader.ask('join_room', roomId)
+      const sending = sendAll(sender, roomId, numbered(100))
+      for (let asked = 0; asked < 10; asked++) {
+        const refused = await reader.ask('join_room', roomId, {since: 99_999})
+        expect(refused).toMatchObject({ok: false, code: 'SINCE_UNKNOWN'})
+      }
+      await sending
+      await sendAll(sender, roomId, numbered(3))
+      await expectSeqs(reader, 0, 103)
+
+      await Promise.all([
+        reader.ask('join_room', roomId, {since: 99_999}),
+        bob.post(`/api/rooms/${roomId}/leave`),
+        reader.ask('join_room', roomId, {since: 99_999}),
+      ])
+      await sender.ask('join_room', roomId)
+      await sendAll(sender, roomId, numbered(3))
+      await expectSeqs(sender, 103, 106)
+      expect(seqsOf(reader)).toEqual(range(0, 103))
+    })
+
     it('says where more than 1,000 were missed, and goes on live', async () => {
       const ann = await signUp(server)
       const roomId = await roomOf(ann)
