@@ -86,14 +86,14 @@ describe('examples/echoBot.ts', () => {
 
     bot = await startBot(server.url)
     const expected = [...numbered(40, 'live'), ...numbered(40, 'while away'), 'after very much']
-    await eventually(async () => (await answersIn(ann, roomId)).length >= expected.length, {ms: 20_000})
+    await eventually(async () => (await answersIn(ann, roomId)).length >= expected.length, {ms: 40_000})
     const later = await roomOf(ann)
     await sendAll(socket, later, ask(['in a room that came while it listened']))
     await eventually(async () => (await answersIn(ann, later)).length > 0)
     expect(await answersIn(ann, roomId)).toEqual(expected.map((content) => `Ann: ${content}`))
     expect(await answersIn(ann, newRoom)).toEqual(['Ann: in a new room'])
     await bot.kill()
-  }, 60_000)
+  }, 90_000)
   it('misses nothing after a first start on which there was no message, or no room', async () => {
     const server = await startServer()
     const ann = await signUp(server, {username: 'Ann'})
