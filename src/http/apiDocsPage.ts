@@ -169,6 +169,7 @@ export const apiDocsPage = ({info, tags, paths, components, 'x-socket-events': e
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
 <title>API of the ${info.title.toLowerCase()}</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/api-docs.css">
 </head>
 <body>

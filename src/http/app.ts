@@ -19,7 +19,7 @@ import {writeJson} from './writtenJson.ts'
 
 const UNSAFE = ['POST', 'PUT', 'PATCH', 'DELETE']
 
-/** The HTTP side: every route of `routesOf`, and JSON for all that is none. */
+/** The HTTP side: every route of `routesOf`, the web client, and JSON for all that is neither. */
 export const openHttp = (parts: Parts): Express => {
   const {config, logger, metrics} = parts
   const app = express()

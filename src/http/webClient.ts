@@ -10,6 +10,7 @@ import {STATUS} from './statuses.ts'
 
 const BUILT = fileURLToPath(new URL('../../dist/web/', import.meta.url))
 const PAGES = ['/', '/posts', '/posts/:postId', '/rooms', '/rooms/:roomId']
+const NO_PAGES = /^\/(api|uploads|assets)(\/|$)/i
 const NOT_BUILT =
   'The web client is not built: run "npm run build" in the folder of the server, then reload this page.\n'
 
@@ -46,11 +47,16 @@ export const openWebClient = ({baseUrl, uploads: {oss}}: Pick<Config, 'baseUrl' 
   // The page shows what begins so as an image; every other address is a link.
   const uploads = [`${baseUrl}${UPLOADS_PATH}`, ...(oss ? [`${ossOrigin(oss)}/`] : [])].join(' ')
 
+  const readPage = async (): Promise<string | null> => {
+    const page = await readFile(join(BUILT, 'index.html'), 'utf8').catch(() => null)
+    return page?.replace('%UPLOADS%', uploads) ?? null
+  }
+
   router.get(PAGES, async (_req, res) => {
     res.set('Cache-Control', 'no-cache')
-    const page = await readFile(join(BUILT, 'index.html'), 'utf8').catch(() => null)
+    const page = await readPage()
     if (page === null) return void res.status(STATUS.UNAVAILABLE).type('text').send(NOT_BUILT)
-    res.type('html').send(page.replace('%UPLOADS%', uploads))
+    res.type('html').send(page)
   })
 
   router.get('/assets/:name', (req, res, next) => {
@@ -68,6 +74,15 @@ export const openWebClient = ({baseUrl, uploads: {oss}}: Pick<Config, 'baseUrl' 
       for (const header of ['Content-Encoding', 'Content-Type', 'Cache-Control', 'Vary']) res.removeHeader(header)
       next()
     })
+  })
+
+  // A person who follows a broken link is told so by the client; a program gets JSON.
+  router.use(async (req, res, next) => {
+    const isRead = req.method === 'GET' || req.method === 'HEAD'
+    if (!isRead || NO_PAGES.test(req.path) || req.accepts(['json', 'html']) !== 'html') return next()
+    const page = await readPage()
+    if (page === null) return next()
+    res.set('Cache-Control', 'no-store').status(STATUS.NOT_FOUND).type('html').send(page)
   })
   return router
 }

@@ -47,4 +47,27 @@ describe('openWebClient', () => {
       expect(answer.headers.get('content-encoding')).toBe(null)
     }
   })
+
+  it('answers a browser that asks for a page that is none with the client, and all else with JSON', async () => {
+    const {url} = await startServer()
+    const accept = 'text/html,application/xhtml+xml,*/*;q=0.8'
+    const ask = (path: string, method = 'GET', headers: Record<string, string> = {accept}) =>
+      fetch(url + path, {method, headers})
+    for (const method of ['GET', 'HEAD']) {
+      const page = await ask('/nothing/here', method)
+      expect([page.status, page.headers.get('cache-control')]).toEqual([404, 'no-store'])
+      expect(page.headers.get('content-type')).toBe('text/html; charset=utf-8')
+      if (method === 'GET') expect(await page.text()).toContain('<div id="root">')
+    }
+    for (const answer of [
+      await ask('/nothing', 'GET', {}),
+      await ask('/nothing', 'GET', {accept: 'application/json'}),
+      await ask('/nothing', 'OPTIONS'),
+      await ask('/nothing', 'POST'),
+      ...(await Promise.all(['/api/none', '/uploads/none', '/assets/none.js', '/API'].map((path) => ask(path)))),
+    ]) {
+      expect(answer.status).toBe(404)
+      expect(await answer.json()).toMatchObject({code: 'NOT_FOUND'})
+    }
+  })
 })

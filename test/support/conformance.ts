@@ -90,7 +90,9 @@ const parsed = (body: string): {value: unknown} | null => {
 /** What is refused before any route is found. */
 const EARLY: {[status: number]: string} = {400: 'INVALID', 403: 'CROSS_SITE', 404: 'NOT_FOUND'}
 
-const misfitOfEarly = ({method, status, body}: Exchange): string | null => {
+const misfitOfEarly = ({method, status, header, body}: Exchange): string | null => {
+  // The web client says that there is no such page.
+  if (status === 404 && header('content-type')?.startsWith('text/html')) return null
   const {document, misfit} = contract()
   if (method === 'HEAD' && EARLY[status] !== undefined) return body === '' ? null : 'there is a body'
   const json = parsed(body)
