@@ -60,6 +60,24 @@ describe.skipIf(noChromium)(`an account in the browser${noChromium ? `. ${noChro
     expect(new URL(page.url()).search).toBe('')
     await page.getByRole('button', {name: 'Save and sign in'}).click()
     await page.getByText('You are signed in as Ann.').waitFor()
+
+    // Another browser chooses yet another one, and with it ends this session.
+    await ann.post('/api/email/forgot', {email: ann.email})
+    const next = await eventually(async () =>
+      (await site.server.links(ann.email)).find((one) => one.includes('reset=') && one !== link),
+    )
+    const token = new URL(next).searchParams.get('reset')
+    await ann.post('/api/email/reset', {token, password: 'a third secret'})
+    await page.getByText('Your session has ended.').waitFor()
+    expect(await page.locator('.notices p').allTextContents()).toEqual([
+      'Your session has ended. Sign in again to go on.',
+    ])
+    await page.getByRole('banner').getByRole('link', {name: 'Sign in'}).click()
+    await page.getByLabel('Email address').fill(ann.email)
+    await page.getByLabel('Password').fill('a third secret')
+    await page.getByRole('button', {name: 'Sign in', exact: true}).click()
+    await page.getByText('You are signed in as Ann.').waitFor()
+    expect(await page.getByText('Your session has ended.').count()).toBe(0)
   })
 
   it('is told when a way to sign in is not set up', async () => {
@@ -127,8 +145,12 @@ describe.skipIf(noChromium)(`an account in the browser${noChromium ? `. ${noChro
     expect(await account.evaluate((button) => button === button.ownerDocument.activeElement)).toBe(true)
 
     await account.click()
-    await page.getByRole('button', {name: 'Erase my account…'}).click()
-    await page.getByLabel('Your password').fill('not it')
+    await page.getByRole('button', {name: 'Erase my account…'}).press('Enter')
+    expect(await page.getByLabel('Your password').evaluate((field) => field.matches(':focus'))).toBe(true)
+    await page.getByRole('button', {name: 'Keep my account'}).press('Enter')
+    expect(await page.locator('dialog :focus').count()).toBe(1)
+    await page.getByRole('button', {name: 'Erase my account…'}).press('Enter')
+    await page.keyboard.type('not it')
     await page.getByRole('button', {name: 'Erase everything'}).click()
     await page.getByRole('alert').waitFor()
     await page.getByLabel('Your password').fill('secret one')

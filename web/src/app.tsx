@@ -2,7 +2,7 @@ import {type ReactNode, useEffect, useState} from 'react'
 import {AccountDialog} from './account/accountDialog.tsx'
 import {liveStatus} from './live/live.ts'
 import {myRooms, unread} from './live/rooms.ts'
-import {dismiss, notices, notify, spoken} from './notices.ts'
+import {dismiss, dismissAll, notices, notify, spoken} from './notices.ts'
 import {HomePage} from './pages/homePage.tsx'
 import {NotFoundPage} from './pages/notFoundPage.tsx'
 import {PostPage} from './posts/postPage.tsx'
@@ -74,6 +74,21 @@ const useLoginAnswer = (search: string) => {
       if (returnTo) navigate(returnTo, {replace: true})
     }
   }, [login, reason, status, name])
+}
+
+const ENDED = 'Your session has ended. Sign in again to go on.'
+
+/** What was said to somebody is over with their session, and that it is over once they are back. */
+const useSessionEnd = () => {
+  const now = useStore(session)
+  const hasEnded = now.status === 'out' && now.ended
+  useEffect(() => {
+    if (!hasEnded) return
+    dismissAll()
+    // The pages of rooms say it themselves.
+    if (!window.location.pathname.startsWith('/rooms')) notify('plain', ENDED)
+    return dismissAll
+  }, [hasEnded])
 }
 
 const NAV = [
@@ -202,6 +217,7 @@ const Spoken = () => (
 export const App = () => {
   const {path, search} = usePlace()
   const now = useStore(session)
+  useSessionEnd()
   useLoginAnswer(search)
   const isRoom = /^\/rooms\/[^/]+/.test(path)
   return (

@@ -16,6 +16,8 @@ export const notify = (tone: Notice['tone'], text: string, link: {to: string; to
 
 export const dismiss = (id: number): void => notices.update((now) => now.filter((notice) => notice.id !== id))
 
+export const dismissAll = (): void => notices.set([])
+
 /** What a screen reader says without anything taking the focus. */
 export const spoken = createStore('')
 

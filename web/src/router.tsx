@@ -31,6 +31,7 @@ export const dropQuery = (...names: string[]): void => {
   for (const name of names) query.delete(name)
   const rest = query.toString()
   window.history.replaceState(null, '', window.location.pathname + (rest ? `?${rest}` : ''))
+  place.set(here())
 }
 
 type LinkProps = AnchorHTMLAttributes<HTMLAnchorElement> & {to: string}

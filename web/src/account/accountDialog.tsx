@@ -88,6 +88,7 @@ const Erase = ({user, onCancel}: {user: User; onCancel: () => void}) => {
           autoComplete="current-password"
           value={password}
           onChange={(event) => setPassword(event.target.value)}
+          data-first
         />
       ) : (
         <p className="hint">

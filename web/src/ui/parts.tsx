@@ -145,7 +145,6 @@ export const Dialog = ({title, onClose, children}: {title: string; onClose: () =
     const shown = dialog.current!
     const before = document.activeElement
     if (!shown.open) shown.showModal()
-    shown.querySelector<HTMLElement>('[data-first]')?.focus()
     const back = () => shown.close()
     window.addEventListener('popstate', back)
     return () => {
@@ -154,6 +153,13 @@ export const Dialog = ({title, onClose, children}: {title: string; onClose: () =
       if (before instanceof HTMLElement) before.focus({preventScroll: true})
     }
   }, [])
+  // biome-ignore lint/correctness/useExhaustiveDependencies: under another title is something else, and what had the focus is gone
+  useEffect(() => {
+    const shown = dialog.current!
+    const first = shown.querySelector<HTMLElement>('[data-first]')
+    if (first) first.focus()
+    else if (!shown.contains(document.activeElement)) shown.querySelector('button')!.focus()
+  }, [title])
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: a click beside it closes it; the keyboard has Escape and the button
     <dialog
