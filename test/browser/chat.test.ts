@@ -72,6 +72,29 @@ describe.skipIf(noChromium)(`a room in the browser${noChromium ? `. ${noChromium
     expect(await here.getByText('Carl').count()).toBe(1)
   })
 
+  it('opens, closes and opens as one is invited, joins and leaves elsewhere', async () => {
+    const [ann, bob] = [await site.person('Ann'), await site.person('Bob')]
+    const {room} = (await ann.post('/api/rooms', {name: 'Attic'})).body
+    const {page, errors} = await site.open(bob)
+    await page.goto(`/rooms/${room.id}`)
+    await page.getByRole('button', {name: 'Join this room'}).click()
+    await page.getByText('there is none for you yet').waitFor()
+    await ann.post(`/api/rooms/${room.id}/invite`, {userId: bob.id})
+    await page.getByRole('heading', {name: 'You are invited to Attic'}).waitFor()
+    expect(await page.getByText('there is none for you yet').count()).toBe(0)
+    for (let time = 0; time < 2; time++) {
+      await bob.post(`/api/rooms/${room.id}/join`)
+      await page.getByRole('heading', {name: 'Attic', level: 1}).waitFor()
+      await bob.post(`/api/rooms/${room.id}/leave`)
+      await page.getByRole('heading', {name: 'You are not in this room'}).waitFor()
+      await ann.post(`/api/rooms/${room.id}/invite`, {userId: bob.id})
+    }
+    await page.getByRole('button', {name: 'Join this room'}).click()
+    await say(page, 'In again')
+    await settled(page, ['In again'])
+    expect(errors).toEqual([])
+  })
+
   it('keeps what is written offline, sends it once, and shows what was missed below a line', async () => {
     const [ann, bob] = [await site.person('Ann'), await site.person('Bob')]
     const roomId = await makeRoom(ann, bob)

@@ -13,7 +13,7 @@ describe.skipIf(noChromium)(`loading the client${noChromium ? `. ${noChromium}` 
     const {ann, lobby} = await neighbourhood(site.server)
     const visits = [
       {who: ann, paths: ['/', '/posts/', '/rooms/', `/rooms/${lobby}`, '/']},
-      {who: {}, paths: ['/', '/posts/']},
+      {who: {}, paths: ['/rooms/', `/rooms/${lobby}`, '/', '/posts/', '/rooms/']},
     ].flatMap((visit) => [
       {...visit, viewport: {width: 360, height: 740}},
       {...visit, viewport: {width: 1280, height: 800}},

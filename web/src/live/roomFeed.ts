@@ -173,7 +173,8 @@ export const openRoomFeed = (roomId: string, me: User, at: number | null = null)
 
   const stopRooms = onLive('room', (change) => {
     if (change.roomId !== roomId) return
-    if (change.kind === 'left' && change.userId === me.id) {
+    if (change.kind === 'invited' || change.userId === me.id) {
+      // Here or elsewhere, one may come in now, has come in, or is out.
       void reload()
       return
     }
@@ -253,10 +254,13 @@ export const openRoomFeed = (roomId: string, me: User, at: number | null = null)
     asking = false
   }
 
+  let turn = 0
   const reload = async (): Promise<void> => {
+    const mine = ++turn
     joined = false
     try {
       const {body} = await ask<{room: Room; members: Member[]; messages: Message[]}>('GET', path)
+      if (mine !== turn) return
       const {room, members, messages} = body
       const head = messages.at(-1)?.seq ?? -1
       const there = at !== null && at < (messages[0]?.seq ?? 0) ? await around(at) : messages
@@ -274,6 +278,7 @@ export const openRoomFeed = (roomId: string, me: User, at: number | null = null)
       })
       await join()
     } catch (error) {
+      if (mine !== turn) return
       if (state.get().status === 'ready' && toFailure(error).code === 'OFFLINE') return
       patch({status: 'failed', failure: toFailure(error)})
     }

@@ -2,10 +2,10 @@ import {useEffect, useState} from 'react'
 import {ask, type Failure, toFailure} from '../api.ts'
 import type {User} from '../contract.ts'
 import {openRoomFeed, type RoomFeed} from '../live/roomFeed.ts'
-import {loadRooms} from '../live/rooms.ts'
+import {loadRooms, myRooms} from '../live/rooms.ts'
 import {Link, navigate} from '../router.tsx'
 import {useStore} from '../store.ts'
-import {Button, Dialog, Empty, FailureNote, Icon, Note, PageTitle} from '../ui/parts.tsx'
+import {Button, Dialog, Empty, FailureNote, Icon, Name, Note, PageTitle} from '../ui/parts.tsx'
 import {plural} from '../words.ts'
 import {MembersPanel} from './membersPanel.tsx'
 import {Composer} from './messageComposer.tsx'
@@ -88,6 +88,10 @@ const OpenRoom = ({feed, roomId, at, me}: RoomViewProps & {feed: RoomFeed}) => {
 const NotInside = ({failure, roomId, retry}: {failure: Failure; roomId: string; retry: () => void}) => {
   const [busy, setBusy] = useState(false)
   const [joinFailure, setJoinFailure] = useState<Failure | null>(null)
+  const invitation = useStore(myRooms).invitations.find((one) => one.roomId === roomId)
+  useEffect(() => {
+    if (invitation) setJoinFailure(null)
+  }, [invitation])
   const join = async () => {
     setBusy(true)
     setJoinFailure(null)
@@ -106,8 +110,16 @@ const NotInside = ({failure, roomId, retry}: {failure: Failure; roomId: string; 
         <PageTitle title="Room" className="visually-hidden">
           Room
         </PageTitle>
-        <Empty title="You are not in this room">
-          <p>If it is open, or you have an invitation, you can come in now. Else ask a member to invite you.</p>
+        <Empty title={invitation ? `You are invited to ${invitation.roomName}` : 'You are not in this room'}>
+          <p>
+            {invitation ? (
+              <>
+                <Name>{invitation.invitedBy.username}</Name> invites you. You can come in now.
+              </>
+            ) : (
+              'If it is open, or you have an invitation, you can come in now. Else ask a member to invite you.'
+            )}
+          </p>
           {joinFailure && (
             <Note tone="bad">
               <p>

@@ -4,7 +4,7 @@ import {ask, type Failure, newKey, nextPage, toFailure} from '../api.ts'
 import {type Invitation, LIMITS, length, type Room} from '../contract.ts'
 import {loadRooms, myRooms} from '../live/rooms.ts'
 import {navigate, usePlace} from '../router.tsx'
-import {session} from '../session.ts'
+import {expectsSession, session} from '../session.ts'
 import {useStore} from '../store.ts'
 import {Button, Dialog, Empty, FailureNote, Field, Icon, Name, Note, PageTitle, places, When} from '../ui/parts.tsx'
 import {plural} from '../words.ts'
@@ -16,18 +16,18 @@ export const RoomsPage = ({roomId}: {roomId: string | null}) => {
   const {status} = useStore(myRooms)
   const asked = new URLSearchParams(usePlace().search).get('at') ?? ''
   const at = /^\d{1,9}$/.test(asked) ? Number(asked) : null
-  if (now.status === 'out') {
+  if (now.status === 'out' || (now.status === 'unknown' && !expectsSession())) {
     return (
       <div className="page page-narrow">
         <PageTitle title="Rooms">Rooms</PageTitle>
         <p className="lead">
-          {now.ended
+          {now.status === 'out' && now.ended
             ? 'Your session has ended. Sign in again, and you are back where you were.'
             : roomId
               ? 'This room is for its members. Sign in, and you are taken there.'
               : 'Rooms are where people talk. Sign in to see yours, or to open one.'}
         </p>
-        <SignIn />
+        {now.status === 'out' ? <SignIn /> : <div className="card sign-in bone" aria-hidden="true" />}
       </div>
     )
   }
