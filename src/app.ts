@@ -47,7 +47,9 @@ export type App = {
   stop(): Promise<void>
 }
 
-/** How long a node that starts waits in its reads for tables to hold what the log held. */
+/** How long a node that starts waits for tables to hold what the log held: a node that was killed leaves its lease behind. */
+const CATCH_UP_MS = 4_000
+/** And how long its reads wait for that. */
 const CAUGHT_UP_MS = 30_000
 
 /** The composition root. `onFatal`: the process can't go on and should end; `stop` has not run yet. */
@@ -200,6 +202,11 @@ export const openApp = (
     await presence.start()
     await sockets.start()
     await untilLive(applied)
+    const going = tables.filter(({view}) => {
+      const state = applied.states().get(view)
+      return state?.live && state.fault === null
+    })
+    await applied.reached(going, startedAt ?? -1n, CATCH_UP_MS)
     const erasing = keepErasing({url, pool, erasure, logger, isReady: () => applied.building(tables).length === 0})
     onClose('erasures', () => erasing.stop())
     const port = await listen(server, config)
