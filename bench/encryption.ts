@@ -3,6 +3,7 @@ import {mkdtemp, rm} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {parseArgs} from 'node:util'
+import {setFlagsFromString} from 'node:v8'
 import {Client} from 'pg'
 import {type Execute, openExecute} from '../src/commands/execute.ts'
 import {readConfig} from '../src/config.ts'
@@ -30,6 +31,10 @@ import {chatFold, chatStream, postFold, postStream} from '../src/streams/streams
  *
  *   npm run bench:encryption [-- --quick]
  */
+// As the server and the rebuild have it: sharing out garbage would take the core that the database works on.
+for (const flag of ['--no-parallel-scavenge', '--semi-space-growth-factor=1', '--heap-growing-percent=50'])
+  setFlagsFromString(flag)
+
 const {values: options} = parseArgs({options: {quick: {type: 'boolean', default: false}}})
 const ROUNDS = options.quick ? 5 : 7
 const EVENTS = options.quick ? 10_000 : 40_000
