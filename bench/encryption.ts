@@ -17,13 +17,13 @@ import {type Foundation, openFoundation} from '../src/foundation.ts'
 import {newPostId, newRoomId, newUserId} from '../src/keys/ids.ts'
 import {openPersonKeys} from '../src/keys/personKeys.ts'
 import {openCodec} from '../src/log/codec.ts'
-import type {Feeding} from '../src/projections/feeding.ts'
 import {fill} from '../src/projections/fill.ts'
 import {beginAnew, readGenerations} from '../src/projections/generations.ts'
 import {messages} from '../src/projections/messages.ts'
 import type {ReadTable} from '../src/projections/readTable.ts'
 import {tables} from '../src/projections/tables.ts'
 import {chatFold, chatStream, postFold, postStream} from '../src/streams/streams.ts'
+import {feedingBy} from './feeding.ts'
 
 /**
  * What sealing personal data costs: the same code on the same PostgreSQL, with the catalogue as it is and with nothing
@@ -131,14 +131,7 @@ const rebuild = async ({foundation}: Variant, tables: readonly ReadTable[]): Pro
   const client = new Client({connectionString: url})
   await client.connect()
   await client.query('SET synchronous_commit = off')
-  const feeding: Feeding = {
-    client,
-    termOf: () => null,
-    advanced: () => {},
-    failed: async (_, why) => {
-      throw new Error(why)
-    },
-  }
+  const feeding = feedingBy(client)
   for (const table of tables) {
     const found = await readGenerations(pool, [table])
     await beginAnew(pool, table, {logIdentity, adapter: log.adapter, found})

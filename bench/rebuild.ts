@@ -19,11 +19,12 @@ import {openFeed} from '../src/feed.ts'
 import {type Foundation, openFoundation} from '../src/foundation.ts'
 import {newPostId, newRoomId} from '../src/keys/ids.ts'
 import type {TailEvent} from '../src/log/tail.ts'
-import {type Feeding, feed} from '../src/projections/feeding.ts'
+import {feed} from '../src/projections/feeding.ts'
 import {beginAnew, GENERATIONS_DDL, type Generation, readGenerations, targetOf} from '../src/projections/generations.ts'
 import {messages} from '../src/projections/messages.ts'
 import {tables} from '../src/projections/tables.ts'
 import {chatStream, postStream, roomStream} from '../src/streams/streams.ts'
+import {feedingBy} from './feeding.ts'
 import {SECRETS} from './place.ts'
 import {people, register as registerAll} from './world.ts'
 
@@ -242,14 +243,7 @@ const commitSingly = async ({pool, log, codec, logIdentity, url}: Foundation, co
   for await (const page of log.readAll({after: BigInt(2 * PEOPLE + 1), limit: count}))
     events.push(...(await codec.decode(page)))
   const seconds = await withClient(url, async (client) => {
-    const feeding: Feeding = {
-      client,
-      termOf: () => null,
-      advanced: () => {},
-      failed: async (_, why) => {
-        throw new Error(why)
-      },
-    }
+    const feeding = feedingBy(client)
     const began = performance.now()
     for (const event of events) await feed(feeding, generations, [event])
     return (performance.now() - began) / 1000

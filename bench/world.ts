@@ -6,11 +6,11 @@ import type {IdentityHash} from '../src/domain/identity.ts'
 import type {Actor} from '../src/domain/user.ts'
 import {type Foundation, openFoundation} from '../src/foundation.ts'
 import {newPostId, newUserId} from '../src/keys/ids.ts'
-import type {Feeding} from '../src/projections/feeding.ts'
 import {fill} from '../src/projections/fill.ts'
 import {addIndexes, beginAnew, goLive, readGenerations} from '../src/projections/generations.ts'
 import {tables} from '../src/projections/tables.ts'
 import {identityStream, postStream, userStream} from '../src/streams/streams.ts'
+import {feedingBy} from './feeding.ts'
 import {SECRETS} from './place.ts'
 
 /** Appends that are under way at once: as many as two statements of the log take. */
@@ -78,14 +78,7 @@ const project = async ({pool, log, codec, logIdentity, url}: Foundation): Promis
   const client = new Client({connectionString: url})
   await client.connect()
   await client.query('SET synchronous_commit = off')
-  const feeding: Feeding = {
-    client,
-    termOf: () => null,
-    advanced: () => {},
-    failed: async (_, why) => {
-      throw new Error(why)
-    },
-  }
+  const feeding = feedingBy(client)
   await fill({log, codec}, feeding, generations, {signal: new AbortController().signal})
   for (const generation of generations) {
     await addIndexes(client, generation)
