@@ -1,4 +1,4 @@
-import type {Place} from './place.ts'
+import type {Place, Running} from './place.ts'
 
 /** One figure beside its baseline, as it is printed and kept. `ours` and `baseline` are medians of `rounds`. */
 export type Row = {
@@ -14,7 +14,11 @@ export type Row = {
   /** What the figure does not show. */
   leavesOut: string
   rounds: {ours: number[]; baseline: number[]}
+  /** Shares of a core that the server and the generator used. */
+  busy?: {ours: Busy; baseline: Busy}
 }
+
+type Busy = {server: number; generator: number}
 
 export type Bench = {
   /** Small data and short rounds, to see that it works; what comes out means nothing. */
@@ -87,6 +91,80 @@ export const judge = ({
     met: 'atLeast' in about ? ratio >= about.atLeast : 'atMost' in about ? ratio <= about.atMost : null,
     rounds: {ours: [...ours], baseline: [...baseline]},
   }
+}
+
+/** What a server did in a round, what one piece of it cost the server, and the shares of a core that it and the generator used. */
+export type Work = {perSecond: number; cpuMicros: number; busy: number; generatorBusy: number}
+
+/** Begins to watch a server at work. In the end it is told how much was done. */
+export const beginWork = async (running: Running): Promise<(count: number) => Promise<Work>> => {
+  const cpuBefore = await running.cpuMs()
+  const generator = process.cpuUsage()
+  const began = performance.now()
+  return async (count) => {
+    const wallMs = performance.now() - began
+    const cpuMs = (await running.cpuMs()) - cpuBefore
+    const {user, system} = process.cpuUsage(generator)
+    return {
+      perSecond: (count * 1_000) / wallMs,
+      cpuMicros: (cpuMs * 1_000) / count,
+      busy: cpuMs / wallMs,
+      generatorBusy: (user + system) / 1_000 / wallMs,
+    }
+  }
+}
+
+const busyOf = (side: readonly Work[]): Busy => ({
+  server: median(side.map(({busy}) => busy)),
+  generator: median(side.map(({generatorBusy}) => generatorBusy)),
+})
+const rateOf = (side: readonly Work[]): number => median(side.map(({perSecond}) => perSecond))
+const isGeneratorLimit = (side: readonly Work[]): boolean => {
+  const {server, generator} = busyOf(side)
+  return generator > 0.9 && server < 0.9
+}
+
+/** Works as fast as it goes, or so much a second. */
+type Side = (perSecond?: number) => Promise<Work>
+
+/** Rates that are this close are one load. */
+const SAME_LOAD = 0.9
+/** Of what the slower side reaches: the pace that both can keep. */
+const PACE = 0.8
+
+/**
+ * How much is done, by the clock. Where the generator was the limit of a side before the server was, what counts is what
+ * it costs the server, at the same load: at a pace of both, unless the loads were the same anyway; the clock is shown then.
+ */
+export const compareWork = async (
+  bench: Bench,
+  {of, ...about}: {figure: string; leavesOut: string /** Of what it is so many. */; of: string},
+  ours: Side,
+  baselines: ({against: string; side: Side} & Target)[],
+): Promise<Row[]> => {
+  const all = (perSecond?: number) =>
+    inTurn(
+      bench,
+      Object.fromEntries([ours, ...baselines.map(({side}) => side)].map((side, n) => [n, () => side(perSecond)])),
+    )
+  const fast = await all()
+  const sides = Object.values(fast)
+  const [slowest, fastest] = [Math.min(...sides.map(rateOf)), Math.max(...sides.map(rateOf))]
+  const byCost = sides.some(isGeneratorLimit)
+  const even = byCost && slowest < fastest * SAME_LOAD ? await all(slowest * PACE) : fast
+  return baselines.flatMap(({against, side: _, ...target}, index) => {
+    const row = (unit: string, samples: Record<string, Work[]>, amount: (work: Work) => number): Row => {
+      const [our, baseline] = [samples[0]!, samples[index + 1]!]
+      return {
+        ...judge({...about, ...target, against, unit, ours: our.map(amount), baseline: baseline.map(amount)}),
+        busy: {ours: busyOf(our), baseline: busyOf(baseline)},
+      }
+    }
+    const clock = row(`${of}/s`, fast, ({perSecond}) => perSecond)
+    const cost = row(`${of} per CPU second of the server`, even, ({cpuMicros}) => 1e6 / cpuMicros)
+    const [counts, other] = byCost ? [cost, clock] : [clock, cost]
+    return [counts, {...other, target: '', met: null}]
+  })
 }
 
 /** Enough digits to compare by. */

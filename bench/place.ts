@@ -1,4 +1,5 @@
 import {type ChildProcess, execFile, spawn} from 'node:child_process'
+import {createHash} from 'node:crypto'
 import {mkdtemp, readFile, rm} from 'node:fs/promises'
 import {createServer} from 'node:net'
 import {availableParallelism, tmpdir} from 'node:os'
@@ -8,6 +9,8 @@ import {fileURLToPath} from 'node:url'
 import {promisify} from 'node:util'
 import {Client} from 'pg'
 import {type EmbeddedPostgres, startEmbeddedPostgres} from '../src/database/embeddedPostgres.ts'
+import {GENERATIONS_DDL} from '../src/projections/generations.ts'
+import {tables} from '../src/projections/tables.ts'
 
 const SERVER = fileURLToPath(new URL('../bin/community.js', import.meta.url))
 const BASELINES = fileURLToPath(new URL('./baselines/', import.meta.url))
@@ -15,6 +18,14 @@ const SERVER_CORE = 0
 const OTHER_CORE = 1
 /** Of /proc: what Linux counts a process' time in. */
 const TICK_MS = 10
+
+/** What a kept database was filled for: with other read tables it is filled anew. */
+const FILLED_FOR = createHash('sha256')
+  .update(
+    JSON.stringify([GENERATIONS_DDL, tables.map(({view, columns, key, indexes}) => [view, columns, key, indexes])]),
+  )
+  .digest('hex')
+  .slice(0, 12)
 
 export const SECRETS = {
   NODE_ENV: 'production',
@@ -37,15 +48,17 @@ export type Running = {
 
 /** Where the figures are measured: one PostgreSQL, and processes that are pinned and ended by it. */
 export type Place = {
-  /** The database of this name, filled once; `fill` is not called where an earlier run left it filled. */
+  /** The database of this name, filled once; `fill` is not called where an earlier run left it filled for these tables. */
   database(name: string, fill: (url: string) => Promise<void>): Promise<string>
+  /** A database for what writes to it, until the processes are ended. `of`: a copy of this one, which nobody uses. */
+  freshDatabase(fill: (url: string) => Promise<void>, of?: string): Promise<string>
   /** The server as people run it. */
   server(options: {databaseUrl: string; env?: NodeJS.ProcessEnv; nodeFlags?: string[]}): Promise<Running>
   /** A file of baselines/: it is given `options` as JSON, and says `ready` on a line. */
   baseline(file: string, options: object): Promise<Running>
   /** A file of baselines/ that does its work and says what came out, as JSON on one line. */
   work<T>(file: string, options: object): Promise<T>
-  /** Ends the processes that were started since the last time. */
+  /** Ends the processes that were started since the last time, and drops the fresh databases. */
   endProcesses(): Promise<void>
   end(): Promise<void>
 }
@@ -54,15 +67,19 @@ const isPinnable = process.platform === 'linux' && availableParallelism() > 1
 
 /** This process, and what it starts without saying otherwise, runs on the core that the server does not have. */
 export const pinGenerator = async (): Promise<void> => {
-  if (!isPinnable)
-    return void process.stderr.write('The processes are not pinned: this is not Linux, or has one core.\n')
-  const pinned = spawn('taskset', ['-a', '-p', '-c', String(OTHER_CORE), String(process.pid)], {stdio: 'ignore'})
-  await new Promise<void>((resolve, reject) => {
-    pinned.once('error', reject)
-    pinned.once('exit', (status) =>
-      status === 0 ? resolve() : reject(new Error('taskset could not pin this process')),
-    )
-  })
+  if (isPinnable) await pin(OTHER_CORE)
+  else process.stderr.write('The processes are not pinned: this is not Linux, or has one core.\n')
+}
+
+const pin = async (core: number): Promise<void> => {
+  await promisify(execFile)('taskset', ['-a', '-p', '-c', String(core), String(process.pid)])
+}
+
+/** Nothing is measured meanwhile, and PostgreSQL has the generator's core to itself. */
+const onServerCore = async (work: () => Promise<void>): Promise<void> => {
+  if (!isPinnable) return work()
+  await pin(SERVER_CORE)
+  await work().finally(() => pin(OTHER_CORE))
 }
 
 /** `dataDir`: kept for the next run; null: removed after this one. */
@@ -117,29 +134,52 @@ export const openPlace = async (dataDir: string | null): Promise<Place> => {
     return one
   }
 
+  const asClient = async <T>(work: (client: Client, urlOf: (name: string) => string) => Promise<T>): Promise<T> => {
+    const url = await postgresUrl()
+    const client = new Client({connectionString: url})
+    await client.connect()
+    try {
+      return await work(client, (name) => url.replace(/\/community(?=\?|$)/, `/${name}`))
+    } finally {
+      await client.end()
+    }
+  }
+
+  let fresh = 0
   const endProcesses = async () => {
     await Promise.all([...running].map((one) => one.stop()))
+    if (fresh === 0) return
+    await asClient(async (client) => {
+      for (; fresh > 0; fresh--) await client.query(`DROP DATABASE IF EXISTS fresh_${fresh} WITH (FORCE)`)
+    })
   }
 
   return {
-    database: async (name, fill) => {
-      const url = await postgresUrl()
-      const client = new Client({connectionString: url})
-      await client.connect()
-      try {
-        const {rows} = await client.query('SELECT FROM pg_database WHERE datname = $1', [name])
-        const own = url.replace(/\/community(?=\?|$)/, `/${name}`)
-        if (rows.length > 0) return own
+    database: (name, fill) =>
+      asClient(async (client, urlOf) => {
+        const filled = `${name}_${FILLED_FOR}`
+        const {rows} = await client.query<{datname: string}>(
+          `SELECT datname FROM pg_database WHERE datname ~ ('^' || $1 || '_[0-9a-f]{12}$')`,
+          [name],
+        )
+        if (rows.some(({datname}) => datname === filled)) return urlOf(filled)
+        for (const {datname} of rows) await client.query(`DROP DATABASE ${datname}`)
         // It bears its name only once it is filled.
-        await client.query(`DROP DATABASE IF EXISTS filling`)
-        await client.query(`CREATE DATABASE filling TEMPLATE template0`)
-        await fill(url.replace(/\/community(?=\?|$)/, '/filling'))
-        await client.query(`ALTER DATABASE filling RENAME TO ${name}`)
-        return own
-      } finally {
-        await client.end()
-      }
-    },
+        await client.query('DROP DATABASE IF EXISTS filling')
+        await client.query('CREATE DATABASE filling TEMPLATE template0')
+        await onServerCore(() => fill(urlOf('filling')))
+        await client.query(`ALTER DATABASE filling RENAME TO ${filled}`)
+        return urlOf(filled)
+      }),
+    freshDatabase: (fill, of) =>
+      asClient(async (client, urlOf) => {
+        const name = `fresh_${++fresh}`
+        const template = of === undefined ? 'template0' : `${new URL(of).pathname.slice(1)} STRATEGY file_copy`
+        await client.query(`DROP DATABASE IF EXISTS ${name}`)
+        await client.query(`CREATE DATABASE ${name} TEMPLATE ${template}`)
+        await onServerCore(() => fill(urlOf(name)))
+        return urlOf(name)
+      }),
     server: async ({databaseUrl, env = {}, nodeFlags = []}) => {
       const port = await freePort()
       return start([...nodeFlags, SERVER, 'serve'], {

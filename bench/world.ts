@@ -3,13 +3,14 @@ import {Client} from 'pg'
 import {readConfig} from '../src/config.ts'
 import type {DomainEvent} from '../src/domain/catalogue.ts'
 import type {IdentityHash} from '../src/domain/identity.ts'
+import type {RoomId} from '../src/domain/room.ts'
 import type {Actor} from '../src/domain/user.ts'
 import {type Foundation, openFoundation} from '../src/foundation.ts'
-import {newPostId, newUserId} from '../src/keys/ids.ts'
+import {newMessageId, newPostId, newUserId} from '../src/keys/ids.ts'
 import {fill} from '../src/projections/fill.ts'
 import {addIndexes, beginAnew, goLive, readGenerations} from '../src/projections/generations.ts'
 import {tables} from '../src/projections/tables.ts'
-import {identityStream, postStream, userStream} from '../src/streams/streams.ts'
+import {chatStream, identityStream, postStream, roomStream, userStream} from '../src/streams/streams.ts'
 import {feedingBy} from './feeding.ts'
 import {SECRETS} from './place.ts'
 
@@ -92,6 +93,14 @@ const project = async ({pool, log, codec, logIdentity, url}: Foundation): Promis
 const WORDS = 'the quick brown fox jumps over the lazy dog and what it thinks of that nobody knows '
 export const textOf = (length: number): string => WORDS.repeat(Math.ceil(length / WORDS.length)).slice(0, length)
 
+/** As frequent as words are in a language: a few often, most of them seldom. */
+export const vocabulary = Array.from({length: 20_000}, (_, n) => (n * 7_919 + 11).toString(36))
+const proseOf = (length: number): string => {
+  let text = ''
+  while (text.length < length) text += `${vocabulary[Math.floor(vocabulary.length ** Math.random())]} `
+  return text.slice(0, length)
+}
+
 export const people = (count: number): Actor[] =>
   Array.from({length: count}, (_, n) => ({
     userId: newUserId('email'),
@@ -125,14 +134,46 @@ const emailOf = (userId: string): string => `${userId.slice(-12)}@example.com`
 
 /** Posts of `characters` of text each, by these people in turn. */
 export function* postsBy(by: readonly Actor[], count: number, characters = 200): Generator<Append> {
-  const body = textOf(characters)
   for (let n = 0; n < count; n++) {
     const {userId: authorId, username: authorName} = by[n % by.length]!
     const postId = newPostId()
-    const data = {postId, authorId, authorName, title: `Post number ${n}`, body, attachments: []}
+    const data = {postId, authorId, authorName, title: `Post number ${n}`, body: proseOf(characters), attachments: []}
     yield {stream: postStream(postId), events: [{type: 'PostCreated', data}]}
   }
 }
+
+/** A room that these people are in. */
+export const roomOf = (roomId: RoomId, members: readonly Actor[], name = 'A room'): Append => {
+  const creatorId = members[0]!.userId
+  const joined = members.map(
+    ({userId, username}): DomainEvent => ({
+      type: 'UserJoined',
+      data: {roomId, userId, username, isBot: false, invitation: null},
+    }),
+  )
+  const created: DomainEvent = {type: 'RoomCreated', data: {roomId, name, visibility: 'invite', creatorId}}
+  return {stream: roomStream(roomId), events: [created, ...joined]}
+}
+
+/** What was said in a room, each append standing on the one before. */
+export function* said(roomId: RoomId, members: readonly Actor[], count: number): Generator<Append> {
+  for (let first = 0; first < count; first += 200) {
+    const events: DomainEvent[] = []
+    for (let seq = first; seq < Math.min(count, first + 200); seq++) {
+      const {userId: senderId, username} = members[seq % members.length]!
+      const what = {
+        messageId: newMessageId(),
+        content: proseOf(100),
+        nonce: randomUUID(),
+        key: null,
+        sentAt: new Date().toISOString(),
+      }
+      events.push({type: 'MessageSent', data: {roomId, seq, senderId, username, isBot: false, ...what}})
+    }
+    yield {stream: chatStream(roomId), events, after: first - 1}
+  }
+}
+
 /** The Cookie header of a new session of this person: the row and the signature that signing in gives. */
 export const signIn = async (url: string, of: readonly {userId: string}[]): Promise<string[]> => {
   const client = new Client({connectionString: url})

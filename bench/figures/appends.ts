@@ -6,7 +6,7 @@ export const appends: Figure = {
   name: 'appends',
   measure: async (bench) => {
     const {place, quick} = bench
-    const url = await place.database(`appends_${Date.now()}`, async () => {})
+    const url = await place.freshDatabase(async () => {})
     const measure = (mode: 'log' | 'locked' | 'bare') => () =>
       place.work<{perSecond: number}>('appends.ts', {mode, url, writers: WRITERS, seconds: quick ? 0.5 : 4})
     const samples = await inTurn(bench, {log: measure('log'), locked: measure('locked'), bare: measure('bare')})

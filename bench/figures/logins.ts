@@ -39,7 +39,7 @@ export const logins: Figure = {
     const {place, quick} = bench
     const cost = quick ? 4 : 12
     const hash = await hashPassword(PASSWORD, cost)
-    const databaseUrl = await place.database(`logins_${Date.now()}`, (url) =>
+    const databaseUrl = await place.freshDatabase((url) =>
       fillWorld(url, async (world) => {
         const [one] = people(1)
         const somebody = {...one!, identity: world.foundation.keys.identityHash('email', EMAIL)}

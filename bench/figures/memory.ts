@@ -15,9 +15,7 @@ export const memory: Figure = {
     const counts = quick ? [50, 100] : [1_000, 5_000]
     const most = counts.at(-1)!
     const all = people(Math.ceil(most / SOCKETS_A_PERSON))
-    const databaseUrl = await place.database(`memory_${Date.now()}`, (url) =>
-      fillWorld(url, async (world) => register(world, all)),
-    )
+    const databaseUrl = await place.freshDatabase((url) => fillWorld(url, async (world) => register(world, all)))
     const cookies = await signIn(databaseUrl, all)
     const settle = async (running: Running) => {
       await pause(quick ? 100 : 2_000)

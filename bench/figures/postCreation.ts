@@ -1,6 +1,6 @@
 import {answerOf} from '../answers.ts'
-import {type Bench, type Figure, inTurn, judge, type Row} from '../harness.ts'
-import {load, rates} from '../load.ts'
+import {type Bench, compareWork, type Figure, type Row} from '../harness.ts'
+import {load} from '../load.ts'
 import {type Place, type Running, SECRETS} from '../place.ts'
 import {fillWorld, people, postsBy, register, signIn, textOf} from '../world.ts'
 
@@ -9,7 +9,7 @@ const PEOPLE = 16
 /** A database of its own for each run, because posts are added: with the cookies of 16 people. */
 const writersDatabase = async (place: Place, posts: number): Promise<{databaseUrl: string; cookies: string[]}> => {
   const by = people(PEOPLE)
-  const databaseUrl = await place.database(`written_${Date.now()}`, (url) =>
+  const databaseUrl = await place.freshDatabase((url) =>
     fillWorld(url, async (world) => {
       const {append} = world
       await register(world, by)
@@ -34,20 +34,22 @@ export const postCreation: Figure = {
     const {databaseUrl, cookies} = await writersDatabase(place, 20)
     const ours = await place.server({databaseUrl})
     const same = await place.baseline('bareQuery.ts', {databaseUrl, secret: SECRETS.SESSION_SECRET})
-    const options = {seconds: quick ? 1 : 4, connections: PEOPLE, requests: writes(cookies)}
-    const samples = await inTurn(bench, {ours: () => load(ours, options), same: () => load(same, options)})
-    return [
-      judge({
-        figure: `POST /api/posts, ${PEOPLE} people at once, durable`,
-        against: 'Express with the same middleware and headers + pg, one durable INSERT a request',
-        unit: 'posts/s',
-        ours: samples.ours.map(({perSecond}) => perSecond),
-        baseline: samples.same.map(({perSecond}) => perSecond),
-        atLeast: 0.9,
-        leavesOut:
-          'TLS, a network, attachments. Ours is answered when the log and the read table hold it, sealed under its author’s key; the baseline when its one table does.',
-      }),
-    ]
+    const side = (running: Running) => (rate?: number) =>
+      load(running, {seconds: quick ? 1 : 4, connections: PEOPLE, rate, requests: writes(cookies)})
+    const leavesOut =
+      'TLS, a network, attachments. Ours is answered when the log and the read table hold it, sealed under its author’s key; the baseline when its one table does.'
+    return compareWork(
+      bench,
+      {figure: `POST /api/posts, ${PEOPLE} people at once, durable`, of: 'posts', leavesOut},
+      side(ours),
+      [
+        {
+          against: 'Express with the same middleware and headers + pg, one durable INSERT a request',
+          side: side(same),
+          atLeast: 0.9,
+        },
+      ],
+    )
   },
 }
 
@@ -77,7 +79,7 @@ const writing = (running: Running, cookies: string[], perSecond: number): (() =>
   }
 }
 
-const list = async (bench: Bench, count: number): Promise<Row> => {
+const list = async (bench: Bench, count: number): Promise<Row[]> => {
   const {place, quick} = bench
   const {databaseUrl, cookies} = await writersDatabase(place, count)
   const ours = await place.server({databaseUrl})
@@ -85,33 +87,38 @@ const list = async (bench: Bench, count: number): Promise<Row> => {
     middleware: true,
     answers: [await answerOf(ours.url, '/api/posts')],
   })
-  const options = {seconds: quick ? 1 : 4, requests: [{path: '/api/posts'}]}
-  const samples = await inTurn(bench, {
-    ours: async () => {
+  const listed = (running: Running) => (rate?: number) =>
+    load(running, {seconds: quick ? 1 : 3, rate, requests: [{path: '/api/posts'}]})
+  const rows = await compareWork(
+    bench,
+    {
+      figure: `GET /api/posts, ${count.toLocaleString('en')} posts, while 20 posts/s are created`,
+      of: 'requests',
+      leavesOut:
+        'TLS, a network, clients that already have the list (304). Ours grows meanwhile by 20 posts a second, the baseline’s list does not, so ours sends more.',
+    },
+    async (rate) => {
       const stop = writing(ours, cookies, 20)
       try {
-        return await load(ours, options)
+        return await listed(ours)(rate)
       } finally {
         await stop()
       }
     },
-    same: () => load(same, options),
-  })
+    [
+      {
+        against:
+          'Express with the same middleware and headers, the bytes of before from memory, and nothing is created',
+        side: listed(same),
+        atLeast: 0.8,
+      },
+    ],
+  )
   await place.endProcesses()
-  const {unit, of} = rates(samples)
-  return judge({
-    figure: `GET /api/posts, ${count.toLocaleString('en')} posts, while 20 posts/s are created`,
-    against: 'Express with the same middleware and headers, the bytes of before from memory, and nothing is created',
-    unit,
-    ours: of(samples.ours),
-    baseline: of(samples.same),
-    atLeast: 0.8,
-    leavesOut:
-      'TLS, a network, clients that already have the list (304). Ours grows meanwhile by 20 posts a second, the baseline’s list does not, so ours sends more.',
-  })
+  return rows
 }
 
 export const postListsWritten: Figure = {
   name: 'post-lists-written',
-  measure: async (bench) => [await list(bench, 20), ...(bench.quick ? [] : [await list(bench, 2_000)])],
+  measure: async (bench) => [...(await list(bench, 20)), ...(bench.quick ? [] : await list(bench, 2_000))],
 }

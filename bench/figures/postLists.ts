@@ -1,6 +1,7 @@
 import {answerOf, assertSame} from '../answers.ts'
-import {type Bench, type Figure, inTurn, judge, type Row} from '../harness.ts'
-import {load, rates} from '../load.ts'
+import {type Bench, compareWork, type Figure, type Row} from '../harness.ts'
+import {load} from '../load.ts'
+import type {Running} from '../place.ts'
 import {postsDatabase} from './postPages.ts'
 
 const LEAVES_OUT =
@@ -14,36 +15,27 @@ const list = async (bench: Bench, count: number): Promise<Row[]> => {
   const same = await place.baseline('fixedAnswers.ts', {middleware: true, answers})
   const none = await place.baseline('fixedAnswers.ts', {middleware: false, answers})
   await assertSame(ours.url, same.url, '/api/posts')
-  const seconds = quick ? 1 : 4
-  const requests = [{path: '/api/posts'}]
-  const samples = await inTurn(bench, {
-    ours: () => load(ours, {seconds, requests}),
-    same: () => load(same, {seconds, requests}),
-    none: () => load(none, {seconds, requests}),
-  })
+  const side = (running: Running) => (rate?: number) =>
+    load(running, {seconds: quick ? 1 : 3, rate, requests: [{path: '/api/posts'}]})
+  const rows = await compareWork(
+    bench,
+    {
+      figure: `GET /api/posts, ${count.toLocaleString('en')} posts, 100 connections`,
+      of: 'requests',
+      leavesOut: LEAVES_OUT,
+    },
+    side(ours),
+    [
+      {
+        against: 'Express with the same middleware and headers, the same bytes from memory',
+        side: side(same),
+        atLeast: 0.9,
+      },
+      {against: 'Express with none, the same bytes from memory', side: side(none), shownOnly: true},
+    ],
+  )
   await place.endProcesses()
-  const {unit, of} = rates(samples)
-  const figure = `GET /api/posts, ${count.toLocaleString('en')} posts, 100 connections`
-  return [
-    judge({
-      figure,
-      against: 'Express with the same middleware and headers, the same bytes from memory',
-      unit,
-      ours: of(samples.ours),
-      baseline: of(samples.same),
-      atLeast: 0.9,
-      leavesOut: LEAVES_OUT,
-    }),
-    judge({
-      figure,
-      against: 'Express with none, the same bytes from memory',
-      unit,
-      ours: of(samples.ours),
-      baseline: of(samples.none),
-      shownOnly: true,
-      leavesOut: LEAVES_OUT,
-    }),
-  ]
+  return rows
 }
 
 export const postLists: Figure = {

@@ -1,11 +1,10 @@
 import {setTimeout as pause} from 'node:timers/promises'
 import type {RoomId} from '../../src/domain/room.ts'
 import {newRoomId} from '../../src/keys/ids.ts'
-import {type Bench, type Figure, inTurn, judge} from '../harness.ts'
+import {type Bench, beginWork, compareWork, type Figure, inTurn, judge, type Work} from '../harness.ts'
 import type {Running} from '../place.ts'
 import {openWire, type Wire} from '../wire.ts'
-import {fillWorld, people, register, signIn, textOf} from '../world.ts'
-import {roomOf} from './rooms.ts'
+import {fillWorld, people, register, roomOf, signIn, textOf} from '../world.ts'
 
 /** So many people in rooms of so many each, and their cookies. */
 const roomsDatabase = async (
@@ -16,7 +15,7 @@ const roomsDatabase = async (
   const roomIds = Array.from({length: rooms}, newRoomId)
   // Each room has the next ones of a circle.
   const membersOf = (room: number) => Array.from({length: members}, (_, n) => (room * members + n) % sockets)
-  const databaseUrl = await place.database(`sockets_${Date.now()}`, (url) =>
+  const databaseUrl = await place.freshDatabase((url) =>
     fillWorld(url, async (world) => {
       await register(world, all)
       await world.append(
@@ -53,36 +52,51 @@ const connectAll = async (
   return wires
 }
 
-type Flood = {perSecond: number; cpuMicros: number; busy: number}
-
 const SENDERS = 16
 const IN_FLIGHT = 4
 const CONTENT = textOf(100)
 
-/** 16 people send into one room, four messages under way each, until the time is over and all have everything. */
-const flood = async (running: Running, wires: readonly Wire[], roomId: RoomId, seconds: number): Promise<Flood> => {
+/**
+ * 16 people send into one room until the time is over and all have everything: four messages under way each, or so many a
+ * second.
+ */
+const flood = async (
+  running: Running,
+  wires: readonly Wire[],
+  {roomId, seconds, perSecond}: {roomId: RoomId; seconds: number; perSecond: number | undefined},
+): Promise<Work> => {
   let deliveries = 0
   for (const wire of wires)
     wire.onMessage(() => {
       deliveries++
     })
-  const cpu = await running.cpuMs()
+  const worked = await beginWork(running)
   const began = performance.now()
   let sent = 0
-  const send = async (wire: Wire) => {
-    while (performance.now() - began < seconds * 1_000) {
-      const answer = await wire.ask('send_message', {roomId, content: CONTENT})
-      if (!answer.includes('"ok":true')) throw new Error(`a message was refused: ${answer}`)
-      sent++
-    }
+  const sendOne = async (wire: Wire) => {
+    const answer = await wire.ask('send_message', {roomId, content: CONTENT})
+    if (!answer.includes('"ok":true')) throw new Error(`a message was refused: ${answer}`)
+    sent++
   }
-  await Promise.all(wires.slice(0, SENDERS).flatMap((wire) => Array.from({length: IN_FLIGHT}, () => send(wire))))
+  const senders = wires.slice(0, SENDERS)
+  if (perSecond === undefined) {
+    const sendAll = async (wire: Wire) => {
+      while (performance.now() - began < seconds * 1_000) await sendOne(wire)
+    }
+    await Promise.all(senders.flatMap((wire) => Array.from({length: IN_FLIGHT}, () => sendAll(wire))))
+  } else {
+    const under: Promise<void>[] = []
+    for (let n = 0; n < seconds * perSecond; n++) {
+      const early = began + (n * 1_000) / perSecond - performance.now()
+      if (early > 0) await pause(early)
+      under.push(sendOne(senders[n % SENDERS]!))
+    }
+    await Promise.all(under)
+  }
   const until = performance.now() + 10_000
   while (deliveries < sent * wires.length && performance.now() < until) await pause(1)
-  const wallMs = performance.now() - began
-  const cpuMs = (await running.cpuMs()) - cpu
   if (deliveries !== sent * wires.length) throw new Error(`${deliveries} deliveries of ${sent} messages`)
-  return {perSecond: (sent * 1_000) / wallMs, cpuMicros: (cpuMs * 1_000) / sent, busy: cpuMs / wallMs}
+  return worked(sent)
 }
 
 const throughput = (most: number, atLeast: number): Figure => ({
@@ -94,34 +108,20 @@ const throughput = (most: number, atLeast: number): Figure => ({
     const ours = await place.server({databaseUrl: world.databaseUrl})
     const same = await place.baseline('bareSockets.ts', {durable: false})
     const [our, bare] = [await connectAll(ours, world), await connectAll(same, world)]
-    const roomId = world.roomIds[0]!
-    const seconds = quick ? 0.5 : 4
-    const samples = await inTurn(bench, {
-      ours: () => flood(ours, our, roomId, seconds),
-      same: () => flood(same, bare, roomId, seconds),
-    })
+    const side = (running: Running, wires: Wire[]) => (perSecond?: number) =>
+      flood(running, wires, {roomId: world.roomIds[0]!, seconds: quick ? 0.5 : 4, perSecond})
+    const rows = await compareWork(
+      bench,
+      {
+        figure: `room of ${members}, messages delivered to all`,
+        of: 'messages',
+        leavesOut: `TLS, a network, polling, messages of other than 100 characters. ${SENDERS} senders, with ${IN_FLIGHT} messages under way each where no pace is given; the clients are ws, which read no more than they must.`,
+      },
+      side(ours, our),
+      [{against: 'bare Socket.IO broadcast without a store', side: side(same, bare), atLeast}],
+    )
     for (const wire of [...our, ...bare]) wire.close()
-    const about = {
-      figure: `room of ${members}, messages delivered to all`,
-      against: 'bare Socket.IO broadcast without a store',
-      leavesOut: `TLS, a network, polling, messages of other than 100 characters. ${SENDERS} senders with ${IN_FLIGHT} messages under way each; the clients are ws, which read no more than they must.`,
-    }
-    const wall = judge({
-      ...about,
-      unit: 'messages/s',
-      ours: samples.ours.map(({perSecond}) => perSecond),
-      baseline: samples.same.map(({perSecond}) => perSecond),
-      atLeast,
-    })
-    const cpu = judge({
-      ...about,
-      unit: 'messages per CPU second of the server',
-      ours: samples.ours.map(({cpuMicros}) => 1e6 / cpuMicros),
-      baseline: samples.same.map(({cpuMicros}) => 1e6 / cpuMicros),
-      atLeast,
-    })
-    const isLimit = [...samples.ours, ...samples.same].every(({busy}) => busy > 0.9)
-    return isLimit ? [wall, {...cpu, met: null, target: ''}] : [cpu, {...wall, met: null, target: ''}]
+    return rows
   },
 })
 
