@@ -8,6 +8,8 @@ import type {Applied} from '../projections/applied.ts'
 import type {ReadTable} from '../projections/readTable.ts'
 
 const WAIT_MS = 2_000
+/** So much less time has what a read brings no position for: it is answered then. */
+const SEEN_MS = 1_000
 const COOKIE = 'log_position'
 
 /**
@@ -39,6 +41,9 @@ export const openPositions = ({
         throw new ApiError('POSITION_UNKNOWN')
       }
       if (applied.building(tables).length > 0) throw new ApiError('UNAVAILABLE', {}, 2)
+      // What is fed apart may be behind what this node has answered to anybody.
+      const apart = tables.filter((table) => table.apart)
+      if (apart.length > 0) await applied.reached(apart, tail.position() ?? -1n, SEEN_MS)
       if (fromHeader === null && also === null && req.headers.cookie === undefined) return
       const cookie = parse(cookieOf(req, COOKIE) ?? '')
       const fromCookie = cookie !== null && !(await isPastHead(cookie)) ? cookie : null

@@ -19,8 +19,15 @@ export type Tail = {
   listen(listener: (event: TailEvent) => void): void
   /** Resolves with true once the tail has passed the position, with false after `ms`. */
   reached(position: bigint, ms: number): Promise<boolean>
-  /** All events after `after`, then what comes, in pages. What the follower has not asked for costs no memory. */
-  follow(options: {after: bigint | null; signal: AbortSignal}): AsyncIterable<TailEvent[]>
+  /**
+   * All events after `after`, then what comes, in pages. What the follower has not asked for costs no memory. `gather` is
+   * waited for once something has come: what comes meanwhile is in the same page.
+   */
+  follow(options: {
+    after: bigint | null
+    signal: AbortSignal
+    gather?: (() => Promise<void>) | undefined
+  }): AsyncIterable<TailEvent[]>
   /** Forgets the kept events: who wants them reads the log. For a listener, or between two events. */
   forget(): void
   start(): Promise<void>
@@ -98,12 +105,17 @@ export const openTail = ({
       }
       return true
     },
-    follow: async function* ({after, signal}) {
+    follow: async function* ({after, signal, gather}) {
       let last = after
       signal.addEventListener('abort', wake.all, {once: true})
       while (!signal.aborted && !stopped.signal.aborted) {
         const woken = wake.next()
-        const near = keptFrom(last)
+        let near = keptFrom(last)
+        if (gather && near && near.length > 0) {
+          await gather()
+          if (signal.aborted) return
+          near = keptFrom(last)
+        }
         if (near === null) {
           const from = last
           for await (const records of log.readAll({after: last})) {

@@ -23,6 +23,8 @@ type State = {
 export type Applied = {
   /** True once every one of the tables holds all events up to the position; false after `ms`. */
   reached(tables: readonly ReadTable[], position: bigint, ms: number): Promise<boolean>
+  /** Resolves as soon as somebody waits for one of these tables, or after `ms`. */
+  awaited(tables: readonly ReadTable[], ms: number): Promise<void>
   /** Tables that may not be read: not built yet. */
   building(tables: readonly ReadTable[]): string[]
   states(): ReadonlyMap<string, State>
@@ -43,6 +45,8 @@ export type Applied = {
 export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; tables: readonly ReadTable[]}): Applied => {
   const states = new Map<string, State>()
   const wake = wakeable()
+  const waiting = new Set<{isFor(tables: readonly ReadTable[]): boolean}>()
+  const gathering = new Set<() => void>()
   let stopped = false
   let heardAt = Number.NEGATIVE_INFINITY
   const unheard = () => {
@@ -113,8 +117,12 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
 
   return {
     reached: async (wanted, position, ms) => {
-      const behind = () => wanted.some(({view}) => (states.get(view)?.position ?? -1n) < position)
+      const isBehind = ({view}: ReadTable) => (states.get(view)?.position ?? -1n) < position
+      const behind = () => wanted.some(isBehind)
       if (!behind()) return true
+      const waiter = {isFor: (of: readonly ReadTable[]) => wanted.some((one) => of.includes(one) && isBehind(one))}
+      waiting.add(waiter)
+      for (const look of gathering) look()
       let isLate = false
       const late = Promise.withResolvers<void>()
       const timer = setTimeout(() => {
@@ -130,8 +138,23 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
         }
       } finally {
         clearTimeout(timer)
+        waiting.delete(waiter)
       }
     },
+    awaited: (of, ms) =>
+      new Promise((resolve) => {
+        const look = () => {
+          if ([...waiting].some((waiter) => waiter.isFor(of))) end()
+        }
+        const end = () => {
+          clearTimeout(timer)
+          gathering.delete(look)
+          resolve()
+        }
+        const timer = setTimeout(end, ms)
+        gathering.add(look)
+        look()
+      }),
     building: (wanted) => wanted.filter(({view}) => !states.get(view)?.live).map(({name}) => name),
     states: () => states,
     known: ({view}) => {

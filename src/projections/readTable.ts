@@ -29,6 +29,7 @@ export type ReadTable = {
   readonly columns: {readonly [column: string]: string}
   readonly key: readonly string[]
   readonly indexes: readonly string[]
+  readonly apart: boolean
   readonly handlers: {readonly [type: string]: ((event: LoggedEvent, rows: Rows) => void) | undefined}
   readonly erased: readonly Erased[]
 }
@@ -41,6 +42,7 @@ type Handlers = {[T in DomainEvent['type']]?: (event: Extract<LoggedEvent, {type
 export const readTable = ({
   handlers,
   indexes = [],
+  apart = false,
   erased = [],
   ...table
 }: {
@@ -50,6 +52,8 @@ export const readTable = ({
   key: string[]
   /** What follows `CREATE [UNIQUE] INDEX ON <table>`, each beginning with `(` or `UNIQUE (`. */
   indexes?: string[]
+  /** Fed by itself and more at once: for rows that are dear to write and that hardly anybody waits for. */
+  apart?: boolean
   handlers: Handlers
   /** One for each column that says whose words the row holds. What it leaves must be what a fold with no key gives. */
   erased?: Erased[]
@@ -60,6 +64,7 @@ export const readTable = ({
   const made = {
     ...table,
     indexes,
+    apart,
     erased,
     view: `read.${table.name}_v${table.version}`,
     handlers: handlers as ReadTable['handlers'],

@@ -1,7 +1,7 @@
 import {randomUUID} from 'node:crypto'
 import {setTimeout as pause} from 'node:timers/promises'
 import type {Pool} from 'pg'
-import {reconnecting, within} from '../database/reconnect.ts'
+import {type Connection, reconnecting, within} from '../database/reconnect.ts'
 import type {Codec} from '../log/codec.ts'
 import type {EventLog} from '../log/eventLog.ts'
 import type {Tail} from '../log/tail.ts'
@@ -13,6 +13,8 @@ import type {ReadTable} from './readTable.ts'
 
 const LEASE_MS = 2_000
 const RENEW_MS = 500
+/** So long what comes is gathered for tables that are fed apart, unless somebody waits for one of them. */
+const GATHER_MS = 100
 
 type Log = (fields: object, message: string) => void
 type Logger = {warn: Log; error: Log}
@@ -32,8 +34,12 @@ export type Runner = {
 /** The lease's term by view, for the views that this node holds. */
 type Terms = ReadonlyMap<string, string>
 
+/** Tables that are fed together, and by what connections. */
+type Lane = {tables: readonly ReadTable[]; connection: Connection; filling: Connection; gather?: () => Promise<void>}
+
 /**
- * Feeds the read tables of the views whose lease this node holds: all that has caught up together, from the tail; a view's
+ * Feeds the read tables of the views whose lease this node holds. Two lanes, of which none waits for the other: tables that
+ * people wait for, and those that are fed apart. In each all that has caught up is fed together, from the tail; a view's
  * first generation by itself, from the log's beginning, so that it keeps nobody waiting.
  */
 export const openRunner = ({
@@ -65,8 +71,13 @@ export const openRunner = ({
 
   // The runner's transactions are single statements; losing the last ones in a crash costs nothing, the log has them.
   const settings = 'SET synchronous_commit = off; SET idle_in_transaction_session_timeout = 1000; SET statement_timeout'
-  const connection = reconnecting(url, 'community projections', (client) => client.query(`${settings} = 60000`))
-  const filling = reconnecting(url, 'community projections, building', (client) => client.query(`${settings} = 60000`))
+  const connected = (name: string) => reconnecting(url, name, (client) => client.query(`${settings} = 60000`))
+  const lanes = [...Map.groupBy(tables, ({apart}) => apart)].map(([apart, tables]): Lane => {
+    const connection = connected(`community projections${apart ? ', apart' : ''}`)
+    const filling = connected('community projections, building')
+    return {tables, connection, filling, ...(apart && {gather: () => applied.awaited(tables, GATHER_MS)})}
+  })
+  const connections = lanes.flatMap(({connection, filling}) => [connection, filling])
   const leaseConnection = reconnecting(url, 'community projection leases', (client) =>
     client.query(`${settings} = 2000`),
   )
@@ -133,7 +144,7 @@ export const openRunner = ({
     await pool.query(`SELECT pg_notify('read', '{}')`)
   }
 
-  const feedingBy = async (by: typeof connection, held: Terms): Promise<Feeding> => ({
+  const feedingBy = async (by: Connection, held: Terms): Promise<Feeding> => ({
     client: await by.client(),
     termOf: (view) => held.get(view) ?? null,
     advanced: (generations, position) => {
@@ -147,7 +158,12 @@ export const openRunner = ({
   })
 
   /** Builds views that have nothing live, in one reading of the log, and lets them be read once they have caught up. */
-  const build = async (generations: readonly Generation[], held: Terms, signal: AbortSignal): Promise<void> => {
+  const build = async (
+    {filling}: Lane,
+    generations: readonly Generation[],
+    held: Terms,
+    signal: AbortSignal,
+  ): Promise<void> => {
     const feeding = await feedingBy(filling, held)
     // Twice: while indexes are made, more is written.
     for (const next of [(one: Generation) => addIndexes(feeding.client, one), (one: Generation) => goLive(pool, one)]) {
@@ -158,8 +174,8 @@ export const openRunner = ({
   }
 
   /** Feeds until the signal: the generations are read again whenever any of them changed its state. */
-  const lead = async (held: Terms, signal: AbortSignal): Promise<void> => {
-    const led = tables.filter(({view}) => held.has(view))
+  const lead = async (lane: Lane, held: Terms, signal: AbortSignal): Promise<void> => {
+    const led = lane.tables.filter(({view}) => held.has(view))
     let first = true
     let building: Promise<void> | null = null
     let buildFault: unknown = null
@@ -176,7 +192,7 @@ export const openRunner = ({
         const isLive = new Set(generations.filter(({state}) => state === 'live').map(({table}) => table))
         const unread = generations.filter(({state, table}) => state === 'building' && !isLive.has(table))
         if (unread.length > 0 && !building) {
-          building = build(unread, held, signal).then(
+          building = build(lane, unread, held, signal).then(
             () => {
               building = null
             },
@@ -187,13 +203,14 @@ export const openRunner = ({
           )
         }
         const fed = generations.filter(({state}) => state !== 'building')
-        const feeding = await feedingBy(connection, held)
+        const feeding = await feedingBy(lane.connection, held)
         const lowest = fed.filter(({fault}) => fault === null).map(({position}) => position)
         const after = lowest.reduce(
           (low, one) => (low === null || one === null ? null : one < low ? one : low),
           lowest[0] ?? tail.position(),
         )
-        for await (const page of tail.follow({after, signal: changed.signal})) await feed(feeding, fed, page)
+        const {gather} = lane
+        for await (const page of tail.follow({after, signal: changed.signal, gather})) await feed(feeding, fed, page)
         if (buildFault) throw buildFault
       } finally {
         forget()
@@ -207,6 +224,10 @@ export const openRunner = ({
     const over = new AbortController()
     const stop = () => over.abort()
     stopped.signal.addEventListener('abort', stop, {once: true})
+    const endAll = () => {
+      over.abort()
+      for (const connection of connections) connection.drop()
+    }
     const isSame = (now: Terms) => now.size === held.size && [...now].every(([view, term]) => held.get(view) === term)
     const keepLeases = async () => {
       while (!over.signal.aborted) {
@@ -214,16 +235,23 @@ export const openRunner = ({
         if (over.signal.aborted) return
         const now = await renew().catch(() => new Map<string, string>())
         if (isSame(now)) continue
-        over.abort()
         // A database that says nothing any more would not end the statement that it may have been given.
-        connection.drop()
-        filling.drop()
+        endAll()
       }
     }
     terms = held
     const kept = keepLeases()
+    // The lanes end together: what one has under way may never be answered where another was cut off.
+    const ends = lanes.map(async (lane) => {
+      try {
+        await lead(lane, held, over.signal)
+      } catch (error) {
+        endAll()
+        throw error
+      }
+    })
     try {
-      await lead(held, over.signal)
+      await Promise.all(ends)
     } catch (error) {
       if (!isFenced(error)) throw error
       logger.warn({}, 'a read table is fed by another node now, or was dropped: looking again')
@@ -231,7 +259,7 @@ export const openRunner = ({
       terms = new Map()
       over.abort()
       stopped.signal.removeEventListener('abort', stop)
-      await kept
+      await Promise.allSettled([...ends, kept])
     }
   }
 
@@ -245,9 +273,7 @@ export const openRunner = ({
       } catch (error) {
         if (stopped.signal.aborted) return
         logger.warn({error: String(error)}, 'the read tables are not fed right now')
-        connection.drop()
-        filling.drop()
-        leaseConnection.drop()
+        for (const connection of [...connections, leaseConnection]) connection.drop()
         await pause(200, undefined, {ref: false})
       }
     }
@@ -265,7 +291,7 @@ export const openRunner = ({
       stopped.abort()
       await running
       await release().catch(() => {})
-      await Promise.all([connection.close(), filling.close(), leaseConnection.close()])
+      await Promise.all([...connections, leaseConnection].map((connection) => connection.close()))
     },
   }
 }

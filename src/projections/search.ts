@@ -51,6 +51,7 @@ export const search = readTable({
   version: 1,
   columns: {position: 'bigint', room_id: 'text', seq: 'int', author_id: 'text', words: 'tsvector'},
   key: ['position'],
+  apart: true,
   // With `fastupdate` some write in thousands has to clear up after all of them, and stops every table for a second.
   indexes: ['USING gin (words) WITH (fastupdate = off)', '(room_id, position)'],
   erased: [{where: 'author_id', set: null}],

@@ -65,6 +65,17 @@ describe('openApplied', () => {
     expect(await applied.reached([rooms, messages], behind + 5n, 0)).toBe(true)
   })
 
+  it('tells who gathers that somebody waits for a table, and else after the time', async () => {
+    await applied.awaited([rooms], 1)
+    const gathered = applied.awaited([rooms], 600_000)
+    const others = applied.reached([messages], (await head()) + 1n, 100)
+    expect(await Promise.race([gathered, others])).toBe(false)
+    const waiting = applied.reached([messages, rooms], (await head()) + 1n, 100)
+    await gathered
+    await applied.awaited([rooms], 600_000)
+    expect(await waiting).toBe(false)
+  })
+
   it('is told of each commit without asking', async () => {
     const roomId = newRoomId()
     await place.given(roomCreated(roomId, ann))

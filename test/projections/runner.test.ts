@@ -1,13 +1,14 @@
 import {randomUUID} from 'node:crypto'
 import {afterEach, beforeEach, describe, expect, it, onTestFinished} from 'vitest'
-import {newRoomId} from '../../src/keys/ids.ts'
+import {newPostId, newRoomId} from '../../src/keys/ids.ts'
 import {readGenerations} from '../../src/projections/generations.ts'
 import {messages} from '../../src/projections/messages.ts'
 import {roomInvitations} from '../../src/projections/roomInvitations.ts'
 import {roomMembers} from '../../src/projections/roomMembers.ts'
 import {rooms} from '../../src/projections/rooms.ts'
+import {search} from '../../src/projections/search.ts'
 import {tables} from '../../src/projections/tables.ts'
-import {invited, joined, left, roomCreated, sent} from '../support/events.ts'
+import {invited, joined, left, postCreated, roomCreated, sent} from '../support/events.ts'
 import {eventually} from '../support/eventually.ts'
 import {openPlace, type Place} from '../support/place.ts'
 import {person} from '../support/specification.ts'
@@ -45,6 +46,23 @@ describe('openRunner', () => {
     const head = await place.log.head()
     const generations = await readGenerations(place.pool, tables)
     expect(generations.map(({state, position}) => [state, position])).toEqual(tables.map(() => ['live', head]))
+  })
+
+  it('lets no table wait for one that is fed apart', async () => {
+    const roomId = newRoomId()
+    const feeder = await place.startFeeder()
+    await place.given(roomCreated(roomId, ann), joined(roomId, ann), sent(roomId, 0, ann))
+    await feeder.caughtUp()
+    await eventually(() => feeder.applied.building(tables).length === 0)
+    const others = tables.filter(({apart}) => !apart)
+    const reader = await place.pool.connect()
+    await reader.query(`BEGIN; LOCK TABLE ${search.view}_g1 IN ACCESS EXCLUSIVE MODE`)
+    await place.given(postCreated(newPostId(), ann, {title: 'x', body: '', attachments: []}))
+    expect(await feeder.applied.reached(others, (await place.log.head())!, 5_000)).toBe(true)
+    expect(await feeder.applied.reached([search], (await place.log.head())!, 0)).toBe(false)
+    await reader.query('ROLLBACK')
+    reader.release()
+    await feeder.caughtUp()
   })
 
   it('stops at once, also while it is only about to lead, and gives back what it took', async () => {

@@ -64,7 +64,7 @@ export const checkDatabase = async (pool: Pool): Promise<Seen<boolean>> => {
   const connections = `${facts.used} of ${facts.max} connections are used.`
   findings.push(
     facts.used > facts.max * 0.8
-      ? warning(connections, 'Raise max_connections: a node uses up to 35, and none can start where there are too few.')
+      ? warning(connections, 'Raise max_connections: a node uses up to 37, and none can start where there are too few.')
       : ok(connections),
   )
   return {findings, seen: await isMade(pool)}
