@@ -52,8 +52,9 @@ export const search = readTable({
   columns: {position: 'bigint', room_id: 'text', seq: 'int', author_id: 'text', words: 'tsvector'},
   key: ['position'],
   apart: true,
-  // With `fastupdate` some write in thousands has to clear up after all of them, and stops every table for a second.
-  indexes: ['USING gin (words) WITH (fastupdate = off)', '(room_id, position)'],
+  // What is new waits in a list of 256 kB before it is put into the index together: a third of the work. A longer list would
+  // make searches slow, and now and then a write.
+  indexes: ['USING gin (words) WITH (gin_pending_list_limit = 256)', '(room_id, position)'],
   erased: [{where: 'author_id', set: null}],
   handlers: {
     PostCreated: ({data: {authorId, title, body}, position}, rows) =>
