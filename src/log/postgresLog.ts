@@ -23,6 +23,8 @@ const BATCH_BYTES = 1024 * 1024
 /** Own events that the tail takes from memory instead of reading them back. Past either bound it reads them. */
 const OWN_EVENTS = 1_000
 const OWN_BYTES = 8 * 1024 * 1024
+/** How long the tail waits for the answer to an own append before it reads what others appended. */
+const OWN_MS = 20
 const POLL_MS = 1_000
 /** Below every position there can be: who put an event before the first one must not find it unread. */
 const BEGINNING = -(2n ** 63n)
@@ -95,6 +97,8 @@ BEGIN
 END $$;
 `
 
+/** What is planned while the log is small must not read all of it once it is large. */
+const INDEXED = 'SET enable_seqscan = off'
 const COLUMNS = 'position, stream, revision, id, type, data, metadata'
 
 type Row = [string, string, string, string, string, JsonObject, JsonObject]
@@ -136,6 +140,7 @@ export const openPostgresLog = async ({
     connectionTimeoutMillis: timeoutMs,
     query_timeout: timeoutMs,
     keepAlive: true,
+    onConnect: (client) => client.query(INDEXED) as never,
   })
   // A connection that is being ended may be cut by the database's own stop: no news to anybody.
   pool.on('error', (error) => {
@@ -203,10 +208,13 @@ export const openPostgresLog = async ({
   // --- appending: one statement in flight; what waits meanwhile joins the next
 
   const writer = reconnecting(url, 'community log writer', (client) =>
-    client.query(`SET synchronous_commit = on; SET statement_timeout = ${timeoutMs}; SET lock_timeout = ${timeoutMs}`),
+    client.query(
+      `${INDEXED}; SET synchronous_commit = on; SET statement_timeout = ${timeoutMs}; SET lock_timeout = ${timeoutMs}`,
+    ),
   )
   let queue: Waiting[] = []
   let writing = false
+  let inFlight: Promise<void> | null = null
   let closed = false
 
   const take = (): Waiting[] => {
@@ -264,7 +272,10 @@ export const openPostgresLog = async ({
     while (queue.length > 0) {
       const batch = take()
       try {
-        await write(batch)
+        inFlight = write(batch).finally(() => {
+          inFlight = null
+        })
+        await inFlight
         pauseMs = 20
       } catch (error) {
         onTrouble('an append failed', error)
@@ -410,6 +421,11 @@ export const openPostgresLog = async ({
             checked = connection
           }
           let records = ownAfter(last)
+          if (records.length === 0 && known > last && inFlight) {
+            // Most likely the notice of an own append, which is sooner here than its answer.
+            await Promise.race([inFlight.catch(() => {}), pause(OWN_MS, undefined, {ref: false})])
+            records = ownAfter(last)
+          }
           if (records.length === 0 && known > last) records = await page(last, PAGE_EVENTS)
           pauseMs = 50
           if (signal.aborted) return
