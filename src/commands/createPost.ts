@@ -16,6 +16,7 @@ export const createPost = async (
     postFold,
     {...context, name: 'createPost', actor: by.userId},
     (post) => decideCreatePost(post, postId, by, content),
+    {begins: true},
   )
   if (isRefusal(created)) return created
   if (created.state.kind === 'none') throw new Error('a post was created and is not there')

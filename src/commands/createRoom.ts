@@ -16,6 +16,7 @@ export const createRoom = async (
     roomFold,
     {...context, name: 'createRoom', actor: by.userId},
     (room) => decideCreateRoom(room, roomId, by, {name, visibility}),
+    {begins: true},
   )
   if (isRefusal(created)) return created
   const time = created.events.length > 0 ? created.time : await beganAt(roomStream(roomId))

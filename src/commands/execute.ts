@@ -52,6 +52,7 @@ type Work<S, E> = {
   context: CommandContext
   time: string
   firstEventId: string
+  begins: boolean
   decide: (state: S) => Decision<E> | Promise<Decision<E>>
   deadline: number
   settle: (result: Executed<S, E> | Refusal) => void
@@ -178,8 +179,11 @@ export const openExecute = ({log, codec}: {log: EventLog; codec: Codec}) => {
     // Of more events than these the state forgets the first before the log holds them.
     const most = stream.fold.newest ?? Number.POSITIVE_INFINITY
     const before = forgotten
-    let fresh = stream.cached === null
-    let snapshot = stream.cached ?? (await refresh(name, stream))
+    const begins = batch.every((work) => work.begins)
+    let fresh = stream.cached === null && !begins
+    let snapshot =
+      stream.cached ??
+      (begins ? {state: stream.fold.initial, revision: -1, position: null} : await refresh(name, stream))
     for (;;) {
       const decided: Decided[] = []
       const refused: {work: Work<unknown, DomainEvent>; refusal: Refusal}[] = []
@@ -305,14 +309,15 @@ export const openExecute = ({log, codec}: {log: EventLog; codec: Codec}) => {
   return {
     /**
      * `decide` may run several times, each time with newer state; it must not change anything. `firstEventId` is given
-     * where something must know the id before the event is there. Throws {@link Busy} and LogUnavailable.
+     * where something must know the id before the event is there. `begins`: the stream is hardly ever there before, so it
+     * is read only where the append says that it is. Throws {@link Busy} and LogUnavailable.
      */
     execute: <S, E extends DomainEvent>(
       name: string,
       fold: Fold<S, E>,
       context: CommandContext,
       decide: (state: S) => Decision<E> | Promise<Decision<E>>,
-      firstEventId: string = randomUUID(),
+      {firstEventId = randomUUID(), begins = false}: {firstEventId?: string; begins?: boolean} = {},
     ): Promise<Executed<S, E> | Refusal> => {
       const stream = streamOf(name, fold)
       if (stream.waiting.length >= WAITING) return Promise.reject(new Busy(`too many commands wait for ${name}`))
@@ -321,6 +326,7 @@ export const openExecute = ({log, codec}: {log: EventLog; codec: Codec}) => {
           context,
           time: new Date().toISOString(),
           firstEventId,
+          begins,
           decide,
           deadline: performance.now() + PATIENCE_MS,
           settle,

@@ -62,7 +62,7 @@ export const registerUser = async (
     userFold,
     {...context, name: 'registerUser'},
     (user) => decideRegister(user, registration),
-    eventId,
+    {firstEventId: eventId, begins: true},
   )
   if (isRefusal(registered)) return registered
   await mail.release(eventId)

@@ -70,6 +70,8 @@ export const requestPasswordReset = async (
   const stream = userStream(userId)
   const eventId = randomUUID()
   await resetMail.enqueue({to: email, username, askedAt, token, awaits: {stream, eventId}})
-  const requested = await execute.execute(stream, userFold, {...context, name: 'requestPasswordReset'}, decide, eventId)
+  const requested = await execute.execute(stream, userFold, {...context, name: 'requestPasswordReset'}, decide, {
+    firstEventId: eventId,
+  })
   if (!isRefusal(requested) && requested.events.length > 0) await resetMail.release(eventId)
 }

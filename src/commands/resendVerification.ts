@@ -66,7 +66,7 @@ const sendAgain = async (
     userFold,
     {...context, name: 'resendVerification'},
     (state) => decideRequestVerification(state, token),
-    eventId,
+    {firstEventId: eventId},
   )
   if (isRefusal(requested)) return requested
   if (requested.events.length > 0) await mail.release(eventId)

@@ -3,7 +3,7 @@ import {beforeAll, describe, expect, it} from 'vitest'
 import {Busy, type Execute} from '../../src/commands/execute.ts'
 import type {DomainEvent} from '../../src/domain/catalogue.ts'
 import {type Chat, type ChatEvent, decideSend, type MessageId, REMEMBERED, recall} from '../../src/domain/chat.ts'
-import {type Decision, refusal} from '../../src/domain/event.ts'
+import {type Decision, isRefusal, refusal} from '../../src/domain/event.ts'
 import {
   decideJoin,
   decideLeave,
@@ -135,7 +135,7 @@ describe('execute', () => {
       const roomId = newRoomId()
       const id = randomUUID()
       await place.given()
-      await node.execute.execute(roomStream(roomId), roomFold, context(), () => roomOf(roomId), id)
+      await node.execute.execute(roomStream(roomId), roomFold, context(), () => roomOf(roomId), {firstEventId: id})
       const [first, second] = await place.logged()
       expect(first!.id).toBe(id)
       expect(second!.id).not.toBe(id)
@@ -187,6 +187,31 @@ describe('execute', () => {
       const {result, seen} = await decideRoom(node, newRoomId(), (room) => decideJoin(room, bob))
       expect(result).toEqual({refused: 'NOT_FOUND'})
       expect(seen).toHaveLength(1)
+    })
+
+    it('reads a stream that a command begins only where it is there already', async () => {
+      const roomId = newRoomId()
+      let reads = 0
+      const begin = async () => {
+        const other = await place.startNode({
+          wrap: (log) => ({
+            ...log,
+            readStream: (...args) => {
+              reads++
+              return log.readStream(...args)
+            },
+          }),
+        })
+        const decide = (room: Room) => (room.kind === 'none' ? roomOf(roomId) : [])
+        return other.execute.execute(roomStream(roomId), roomFold, context(), decide, {begins: true})
+      }
+      const begun = await begin()
+      if (isRefusal(begun)) throw new Error('refused')
+      expect(begun.events).toEqual(roomOf(roomId))
+      expect(reads).toBe(0)
+      expect(await begin()).toMatchObject({events: [], state: begun.state, position: begun.position})
+      expect(reads).toBe(1)
+      expect(await revisionsOf(roomStream(roomId))).toHaveLength(roomOf(roomId).length)
     })
 
     it('is busy for a command after 2 seconds of conflicts, and goes on with those behind it', async () => {
