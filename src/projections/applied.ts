@@ -1,11 +1,14 @@
-import {setTimeout as pause} from 'node:timers/promises'
-import type {Client, Pool} from 'pg'
+import {setTimeout as pause, setImmediate} from 'node:timers/promises'
+import type {Client, Pool, QueryConfig} from 'pg'
 import {reconnecting, within} from '../database/reconnect.ts'
 import {wakeable} from '../log/wakeable.ts'
 import {readGenerations} from './generations.ts'
 import type {ReadTable} from './readTable.ts'
 
 const POLL_MS = 1_000
+
+/** A node that is told of many commits has something else to do as well. */
+const TELL_MS = 5
 
 /** What was last heard is believed for so long: twice as long as it takes to hear again. */
 const FRESH_MS = 2_000
@@ -32,7 +35,7 @@ export type Applied = {
   known(table: ReadTable): {generation: number; position: bigint} | null
   /** Called when a generation was begun, joined, switched to or dropped. Gives what ends it. */
   onChange(listener: () => void): () => void
-  /** The runner of this process has committed: no need to wait for the notice. */
+  /** The runner of this process has committed: who waits here need not wait for a notice, and other nodes are told. */
   advanced(views: readonly string[], position: bigint): void
   start(): Promise<void>
   stop(): Promise<void>
@@ -49,6 +52,7 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
   const gathering = new Set<() => void>()
   let stopped = false
   let heardAt = Number.NEGATIVE_INFINITY
+  const untold = new Map<string, bigint>()
   const unheard = () => {
     heardAt = Number.NEGATIVE_INFINITY
   }
@@ -77,9 +81,9 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     wake.all()
   }
 
-  const advanced = (views: readonly string[], position: bigint) => {
-    for (const view of views) {
-      for (const noticed of reading) noticed.set(view, position)
+  const learn = (positions: ReadonlyMap<string, bigint>) => {
+    for (const [view, position] of positions) {
+      for (const noticed of reading) if (position > (noticed.get(view) ?? -1n)) noticed.set(view, position)
       const state = states.get(view)
       if (state && (state.position ?? -1n) < position) states.set(view, {...state, position, fault: null})
     }
@@ -88,8 +92,8 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
 
   const prepare = async (client: Client) => {
     client.on('notification', ({payload}) => {
-      const {p, v} = JSON.parse(payload || '{}') as {p?: string; v?: string[]}
-      if (p !== undefined && v) advanced(v, BigInt(p))
+      const told = Object.entries(JSON.parse(payload || '{}') as {[view: string]: string})
+      if (told.length > 0) learn(new Map(told.map(([view, position]) => [view, BigInt(position)])))
       else {
         unheard()
         readAfresh().catch(() => {})
@@ -99,15 +103,46 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     await client.query('LISTEN read')
     for (const listener of listeners) listener()
   }
-  const listener = reconnecting(url, 'community read table listener', prepare, unheard)
+  const listener = reconnecting(url, 'community read table listener', prepare, () => {
+    unheard()
+    // The database may come back without the commits that these were.
+    untold.clear()
+  })
+
+  let asking: Promise<unknown> = Promise.resolve()
+  /** One after the other: a client is not given a statement while it has another. */
+  const ask = (statement: () => QueryConfig): Promise<void> => {
+    const asked = asking.then(async () => {
+      const client = await listener.client()
+      await within(3_000, client.query(statement()), () => new Error('the database did not answer in time'))
+    })
+    asking = asked.catch(() => listener.drop())
+    return asked
+  }
+
+  const notice = () => {
+    const positions = Object.fromEntries([...untold].map(([view, position]) => [view, position.toString()]))
+    untold.clear()
+    return {name: 'tell', text: `SELECT pg_notify('read', $1)`, values: [JSON.stringify(positions)]}
+  }
+  let telling: Promise<void> | null = null
+  /** Once those who wait here have been answered, and by the connection that listens, which need not be woken for it. */
+  const tell = async () => {
+    await setImmediate()
+    while (untold.size > 0) {
+      // Who is not told looks by itself.
+      await ask(notice).catch(() => untold.clear())
+      await pause(TELL_MS, undefined, {ref: false})
+    }
+    telling = null
+  }
 
   const watch = async () => {
     while (!stopped) {
       await pause(POLL_MS, undefined, {ref: false})
       if (stopped) return
       try {
-        const client = await listener.client()
-        await within(3_000, client.query('SELECT 1'), () => new Error('the database did not answer in time'))
+        await ask(() => ({text: 'SELECT 1'}))
         await readAfresh()
       } catch {
         listener.drop()
@@ -166,7 +201,12 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
-    advanced,
+    advanced: (views, position) => {
+      const positions = new Map(views.map((view) => [view, position]))
+      learn(positions)
+      for (const [view] of positions) untold.set(view, position)
+      telling ??= tell()
+    },
     start: async () => {
       await listener.client()
       await readAfresh()
@@ -175,6 +215,7 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     stop: async () => {
       stopped = true
       wake.all()
+      await telling
       await listener.close()
     },
   }

@@ -48,10 +48,6 @@ BEGIN
   IF advanced <> cardinality(views) THEN
     RAISE EXCEPTION 'a checkpoint was moved by another runner' USING ERRCODE = 'FE001';
   END IF;
-  PERFORM pg_notify('read', json_build_object('p', new_position::text, 'v', (
-    SELECT coalesce(array_agg(g.view), '{}') FROM read.generations g JOIN unnest(views, generations) AS n(view, generation)
-      ON g.view = n.view AND g.generation = n.generation WHERE g.state = 'live'
-  ))::text);
 END $$;
 `
 
