@@ -1,11 +1,8 @@
 import {type Express, json, type Request} from 'express'
 import {Pool} from 'pg'
 import {cookieFlags} from '../../src/edge/cookies.ts'
-import {roomBody} from '../../src/edge/roomBody.ts'
 import {openSessions} from '../../src/edge/sessions.ts'
 import {etagOf} from '../../src/http/etag.ts'
-import {listMessages} from '../../src/projections/messages.ts'
-import {listRoomsOf} from '../../src/projections/rooms.ts'
 import {listen, optionsOf, withMiddleware} from './middleware.ts'
 
 /** Answers from the one query that they need, of the same tables. */
@@ -35,18 +32,32 @@ app.get('/api/posts', async (req, res) => {
 })
 
 app.get('/api/rooms', load, async (req, res) => {
-  const rooms = await listRoomsOf(pool, userIdIn(req), {before: null, limit: 501})
+  const {rows} = await pool.query({
+    name: 'rooms',
+    text: `SELECT r.room_id AS id, r.name, r.visibility, r.created_by AS "createdBy", r.created_at AS "createdAt",
+             r.member_count AS "memberCount", r.last_seq AS "lastSeq", json_build_object(
+               'id', l.id, 'roomId', l.room_id, 'userId', l.user_id, 'username', l.username, 'content', l.content,
+               'createdAt', to_char(l.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'isBot', l.is_bot, 'seq', l.seq
+             ) AS "lastMessage", -1 AS "readSeq"
+           FROM read.room_members_v1 m JOIN read.rooms_v1 r ON r.room_id = m.room_id
+           LEFT JOIN LATERAL (SELECT * FROM read.messages_v1 n WHERE n.room_id = r.room_id AND n.seq = r.last_seq LIMIT 1) l ON true
+           WHERE m.user_id = $1 ORDER BY r.position DESC LIMIT 500`,
+    values: [userIdIn(req)],
+  })
   res.set('Cache-Control', 'private, no-cache')
-  res
-    .type('json')
-    .send(JSON.stringify({ok: true, rooms: rooms.map((room) => roomBody(room, () => -1)), invitations: []}))
+  res.type('json').send(JSON.stringify({ok: true, rooms: rows, invitations: []}))
 })
 
 app.get('/api/rooms/:roomId/messages', load, async (req, res) => {
   if (!userIdIn(req)) return void res.status(401).end()
-  const messages = await listMessages(pool, req.params.roomId as string, {limit: 50})
+  const {rows} = await pool.query({
+    name: 'messages',
+    text: `SELECT id, room_id AS "roomId", user_id AS "userId", username, content, created_at AS "createdAt", is_bot AS "isBot", seq
+           FROM read.messages_v1 WHERE room_id = $1 ORDER BY seq DESC LIMIT 50`,
+    values: [req.params.roomId],
+  })
   res.set('Cache-Control', 'private, no-cache')
-  res.type('json').send(JSON.stringify({ok: true, messages}))
+  res.type('json').send(JSON.stringify({ok: true, messages: rows.reverse()}))
 })
 
 /** One durable INSERT. */

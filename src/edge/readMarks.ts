@@ -25,8 +25,8 @@ type Mark = {userId: string; roomId: string; seq: number}
 export type ReadMarks = {
   /** Moves the mark forward; resolves once it is stored. Throws BUSY. */
   move(mark: Mark): Promise<void>
-  /** Of one room, or of all, as this node knows it: -1 where nothing was read. */
-  of(userId: string, roomId?: string): Promise<(roomId: string) => number>
+  /** What this node has yet to store of this person: the seq by room. Who reads stored marks looks here first, and here means here. */
+  unstored(userId: string): {readonly [roomId: string]: number}
   /** Stores what waits. */
   stop(): Promise<void>
 }
@@ -97,17 +97,8 @@ export const openReadMarks = ({pool, tail}: {pool: Pool; tail: Tail}): ReadMarks
       return promise
     },
 
-    of: async (userId, roomId) => {
-      const {rows} = await pool.query<Mark>({
-        name: `read marks ${roomId === undefined}`,
-        text: `SELECT room_id AS "roomId", seq FROM state.read_marks WHERE user_id = $1 ${roomId === undefined ? '' : 'AND room_id = $2'}`,
-        values: roomId === undefined ? [userId] : [userId, roomId],
-      })
-      const seqs = new Map(rows.map(({roomId, seq}) => [roomId, seq]))
-      for (const {roomId, seq} of waiting.get(userId)?.values() ?? [])
-        seqs.set(roomId, Math.max(seq, seqs.get(roomId) ?? -1))
-      return (roomId) => seqs.get(roomId) ?? -1
-    },
+    unstored: (userId) =>
+      Object.fromEntries([...(waiting.get(userId)?.values() ?? [])].map(({roomId, seq}) => [roomId, seq])),
 
     stop: async () => {
       stopping.abort()

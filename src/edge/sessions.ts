@@ -1,7 +1,7 @@
 import {randomBytes} from 'node:crypto'
 import connectPgSimple from 'connect-pg-simple'
 import type {Request, RequestHandler, Response} from 'express'
-import session from 'express-session'
+import session, {type SessionData} from 'express-session'
 import type {Pool} from 'pg'
 import type {Provider, UserId} from '../domain/user.ts'
 import type {cookieFlags} from './cookies.ts'
@@ -99,6 +99,16 @@ export const openSessions = ({
   store.generate = (req) => {
     generate(req)
     unsaved.add(req.session)
+  }
+  // Its own is parsed and planned anew for each request, and goes by this machine's clock.
+  store.get = (sid, done) => {
+    pool
+      .query<{sess: SessionData}>({
+        name: 'load session',
+        text: 'SELECT sess FROM state.sessions WHERE sid = $1 AND expire >= now()',
+        values: [sid],
+      })
+      .then(({rows}) => done(null, rows[0]?.sess ?? null), done)
   }
   const insert = store.set.bind(store)
   store.set = (sid, sess, done = () => {}) => {

@@ -6,15 +6,15 @@ import {leaveRoom} from '../commands/leaveRoom.ts'
 import {isRefusal} from '../domain/event.ts'
 import {type RoomId, RoomName, Visibility} from '../domain/room.ts'
 import {storable} from '../domain/text.ts'
+import type {Person} from '../edge/callers.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
-import {roomBody} from '../edge/roomBody.ts'
 import {InvitationShape, MemberShape, MessageShape, Ok, RoomShape} from '../edge/shapes.ts'
 import {newRoomId} from '../keys/ids.ts'
 import {listMessages, messages} from '../projections/messages.ts'
 import {listInvitations, roomInvitations} from '../projections/roomInvitations.ts'
 import {listMembers, roomMembers} from '../projections/roomMembers.ts'
-import {findRoom, listAllRooms, listOpenRooms, listRoomsOf, type RoomRow, rooms} from '../projections/rooms.ts'
+import {findRoom, listAllRooms, listOpenRooms, listRoomsOf, type Reader, rooms} from '../projections/rooms.ts'
 import {parseInvitee} from './invitee.ts'
 import {linkTo} from './link.ts'
 import {count, cursor, pathId} from './parameters.ts'
@@ -26,6 +26,7 @@ const RECENT_MESSAGES = 50
 export const roomRoutes = (parts: Parts): Route[] => {
   const {pool, execute, beganAt, keys, tail, readMarks, presence} = parts
   const params = z.object({roomId: pathId})
+  const readerOf = ({userId, isBot}: Person): Reader => ({userId, isBot, unstored: readMarks.unstored(userId)})
 
   /** Sockets follow memberships on the tail, so a change is answered once this node's tail has it. */
   const followed = async <R extends {position: bigint}>(changed: R): Promise<R> => {
@@ -51,18 +52,17 @@ export const roomRoutes = (parts: Parts): Route[] => {
       tables: [rooms, roomMembers, roomInvitations],
       handle: async ({by, query: {visibility, limit, cursor}}) => {
         const page = {before: cursor ?? null, limit: limit + 1}
-        const list = visibility ? listOpenRooms : by.isBot ? null : listRoomsOf
-        const [found, invitations, readSeq] = await Promise.all([
-          list ? list(pool, by.userId, page) : listAllRooms(pool, page),
+        const list = visibility ? listOpenRooms : by.isBot ? listAllRooms : listRoomsOf
+        const [found, invitations] = await Promise.all([
+          list(pool, readerOf(by), page),
           by.identity === null ? [] : listInvitations(pool, by.identity),
-          readMarks.of(by.userId),
         ])
         const shown = found.slice(0, limit)
         const query = `limit=${limit}&cursor=${shown.at(-1)?.position}${visibility ? '&visibility=open' : ''}`
         return {
           body: {
             ok: true,
-            rooms: shown.map((room) => roomBody(room, readSeq)),
+            rooms: shown.map(({room}) => room),
             invitations: invitations.map(({roomId, roomName, inviterId, inviterName, invitedAt}) => ({
               roomId,
               roomName,
@@ -120,18 +120,19 @@ export const roomRoutes = (parts: Parts): Route[] => {
       errors: ['NOT_A_MEMBER', 'NOT_FOUND'],
       tables: [rooms, roomMembers, messages],
       handle: async ({by, params: {roomId}, query: {limit, cursor}}) => {
-        const room = await readableRoom(parts, by, roomId)
-        const [members, recent, readSeq] = await Promise.all([
+        const found = await findRoom(pool, readerOf(by), roomId)
+        if (!found) throw new ApiError('NOT_FOUND')
+        if (!found.isMember) throw new ApiError('NOT_A_MEMBER')
+        const [members, recent] = await Promise.all([
           listMembers(pool, roomId, {after: cursor ?? null, limit: limit + 1}),
           listMessages(pool, roomId, {limit: RECENT_MESSAGES}),
-          readMarks.of(by.userId, roomId),
         ])
         const shown = members.slice(0, limit)
         const next = `/api/rooms/${roomId}?limit=${limit}&cursor=${shown.at(-1)?.position}`
         return {
           body: {
             ok: true,
-            room: roomBody(room, readSeq),
+            room: found.room,
             members: shown.map(({userId, username, isBot, joinedAt}) => ({
               userId,
               username,
@@ -211,16 +212,4 @@ export const roomRoutes = (parts: Parts): Route[] => {
       },
     }),
   ]
-}
-
-/** The room where this person may read it. */
-const readableRoom = async (
-  {pool}: Pick<Parts, 'pool'>,
-  by: {userId: string; isBot: boolean},
-  roomId: string,
-): Promise<RoomRow> => {
-  const room = await findRoom(pool, by.userId, roomId)
-  if (!room) throw new ApiError('NOT_FOUND')
-  if (!room.isMember && !by.isBot) throw new ApiError('NOT_A_MEMBER')
-  return by.isBot ? {...room, isMember: true} : room
 }

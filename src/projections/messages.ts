@@ -67,13 +67,18 @@ export const messageOf = ({messageId, roomId, senderId, username, content, isBot
   seq,
 })
 
-export type StoredMessage = Omit<Message, 'createdAt'> & {createdAt: Date}
-const COLUMNS = `id, room_id AS "roomId", user_id AS "userId", username, content, created_at AS "createdAt", is_bot AS "isBot", seq`
-export const toMessage = (row: StoredMessage): Message => ({...row, createdAt: row.createdAt.toISOString()})
+/** A stored time as every client gets it. */
+export const isoTime = (column: string): string =>
+  `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
 
-/** Messages of the room `$1` after the seq `$2`, oldest first, or before it, newest first; at most `$3`. */
-export const messagesQuery = (forward: boolean): string =>
-  `SELECT ${COLUMNS} FROM ${messages.view} WHERE room_id = $1 AND seq ${forward ? '>' : '<'} $2
+const COLUMNS = `id, room_id AS "roomId", user_id AS "userId", username, content, ${isoTime('created_at')} AS "createdAt", is_bot AS "isBot", seq`
+
+/**
+ * Messages of a room after the seq `$2`, oldest first, or before it, newest first; at most `$3`. With a `roomId` of which
+ * PostgreSQL does not know the value it plans once for all rooms; else anew each time, which takes longer than to read them.
+ */
+export const messagesQuery = (forward: boolean, roomId: string): string =>
+  `SELECT ${COLUMNS} FROM ${messages.view} WHERE room_id = ${roomId} AND seq ${forward ? '>' : '<'} $2
    ORDER BY seq ${forward ? 'ASC' : 'DESC'} LIMIT $3`
 
 /** `before` and `since` are exclusive; `before` (or neither) gives the newest that fit. */
@@ -83,13 +88,12 @@ export const seqOf = ({before, since}: MessageRange): number => since ?? before 
 /** Oldest first. */
 export const listMessages = async (pool: Pool, roomId: string, range: MessageRange): Promise<Message[]> => {
   const forward = range.since !== undefined
-  const {rows} = await pool.query<StoredMessage>({
+  const {rows} = await pool.query<Message>({
     name: `list messages ${forward}`,
-    text: messagesQuery(forward),
+    text: messagesQuery(forward, '$1'),
     values: [roomId, seqOf(range), range.limit],
   })
-  const found = rows.map(toMessage)
-  return forward ? found : found.reverse()
+  return forward ? rows : rows.reverse()
 }
 
 /** What this sender stored under the marks, and the newest seq that the table holds: one snapshot, so no gap between them. */
@@ -98,20 +102,18 @@ export const findMarked = async (
   roomId: RoomId,
   {senderId, nonce, key}: Marks,
 ): Promise<{found: {message: Sent; position: bigint} | null; upTo: number}> => {
-  type Found = {upTo: number; id: MessageId | null; nonce: string | null; key: string | null; position: string}
-  const {rows} = await pool.query<Found & StoredMessage>({
+  type Marked = {upTo: number; id: MessageId | null; nonce: string | null; key: string | null; position: string}
+  const {rows} = await pool.query<Omit<Message, 'id'> & Marked>({
     name: 'find marked',
-    text: `SELECT n.seq AS "upTo", id, username, content, created_at AS "createdAt", is_bot AS "isBot", m.seq, nonce,
-             request_key AS key, position
-           FROM (SELECT coalesce(max(seq), -1) AS seq FROM ${messages.view} WHERE room_id = $1) n
-           LEFT JOIN ${messages.view} m ON room_id = $1 AND user_id = $2 AND (nonce = $3 OR request_key = $4)
-           ORDER BY m.seq LIMIT 1`,
+    text: `SELECT newest AS "upTo", ${COLUMNS}, nonce, request_key AS key, position
+           FROM (SELECT coalesce(max(seq), -1) AS newest FROM ${messages.view} WHERE room_id = $1) n
+           LEFT JOIN ${messages.view} ON room_id = $1 AND user_id = $2 AND (nonce = $3 OR request_key = $4)
+           ORDER BY seq LIMIT 1`,
     values: [roomId, senderId, nonce, key],
   })
-  const {upTo, id, createdAt, position, ...found} = rows[0]!
+  const {upTo, id, createdAt: sentAt, position, ...found} = rows[0]!
   if (id === null) return {found: null, upTo}
   const {username, content, isBot, seq} = found
-  const sentAt = createdAt.toISOString()
   const marks = {senderId, nonce: found.nonce, key: found.key}
   const message = {roomId, messageId: id, seq, username, isBot, content, sentAt, ...marks}
   return {found: {message, position: BigInt(position)}, upTo}

@@ -1,13 +1,5 @@
 import type {Pool} from 'pg'
-import {
-  type Message,
-  type MessageRange,
-  messages,
-  messagesQuery,
-  type StoredMessage,
-  seqOf,
-  toMessage,
-} from './messages.ts'
+import {isoTime, type Message, type MessageRange, messages, messagesQuery, seqOf} from './messages.ts'
 import {readTable} from './readTable.ts'
 import {roomMembers} from './roomMembers.ts'
 
@@ -44,65 +36,91 @@ export const rooms = readTable({
   },
 })
 
-export type RoomRow = {
+/** A room as every client gets it; to who is not in it, without what is said there and what one has read. */
+export type Room = {
   id: string
   name: string
   visibility: 'invite' | 'open'
   createdBy: string
-  createdAt: Date
+  createdAt: string
   memberCount: number
   lastSeq: number
   lastMessage: Message | null
+  readSeq: number | null
+}
+
+/** Who reads. `unstored`: what they have read, by room, that the stored marks do not say yet. */
+export type Reader = {userId: string; isBot: boolean; unstored: {readonly [roomId: string]: number}}
+
+/** A room in a list of this reader. `position`: where a page that ends with it goes on. */
+export type ListedRoom = {room: Room; isMember: boolean; position: string}
+
+type Row = Omit<Room, 'lastMessage'> & {
   isMember: boolean
   position: string
+  /** Of the newest message; null where there is none. */
+  messageId: string | null
+  senderId: string
+  username: string
+  content: string
+  sentAt: string
+  isBot: boolean
 }
 
-const COLUMNS = `r.room_id AS id, r.name, r.visibility, r.created_by AS "createdBy", r.created_at AS "createdAt",
-  r.member_count AS "memberCount", r.last_seq AS "lastSeq", r.position, CASE WHEN l.seq IS NOT NULL THEN json_build_object(
-    'id', l.id, 'roomId', l.room_id, 'userId', l.user_id, 'username', l.username, 'content', l.content,
-    'createdAt', to_char(l.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), 'isBot', l.is_bot, 'seq', l.seq
-  ) END AS "lastMessage"`
+// Flat, because to write and read JSON for each row costs PostgreSQL and us more than all the rest of the query.
+const COLUMNS = `r.room_id AS id, r.name, r.visibility, r.created_by AS "createdBy", ${isoTime('r.created_at')} AS "createdAt",
+  r.member_count AS "memberCount", r.last_seq AS "lastSeq", r.position, k.seq AS "readSeq", l.id AS "messageId",
+  l.user_id AS "senderId", l.username, l.content, ${isoTime('l.created_at')} AS "sentAt", l.is_bot AS "isBot"`
 // With a limit, so that it is looked up for each room: PostgreSQL would rather read all messages of a single one.
-const LAST_MESSAGE = `LEFT JOIN LATERAL (
+const NEWEST_AND_MARK = `LEFT JOIN LATERAL (
     SELECT * FROM ${messages.view} m WHERE m.room_id = r.room_id AND m.seq = r.last_seq LIMIT 1
-  ) l ON true`
-const IS_MEMBER = `EXISTS (SELECT FROM ${roomMembers.view} m WHERE m.room_id = r.room_id AND m.user_id = $1) AS "isMember"`
+  ) l ON true LEFT JOIN state.read_marks k ON k.user_id = $1 AND k.room_id = r.room_id`
+const IS_MEMBER = `EXISTS (SELECT FROM ${roomMembers.view} m WHERE m.room_id = r.room_id AND m.user_id = $1)`
+
+const listed = (row: Row, unstored: Reader['unstored']): ListedRoom => {
+  const {id, name, visibility, createdBy, createdAt, memberCount, lastSeq, isMember, position} = row
+  const {messageId, senderId: userId, username, content, sentAt, isBot} = row
+  const newest =
+    messageId === null
+      ? null
+      : {id: messageId, roomId: id, userId, username, content, createdAt: sentAt, isBot, seq: lastSeq}
+  const lastMessage = isMember ? newest : null
+  const readSeq = isMember ? Math.max(row.readSeq ?? -1, unstored[id] ?? -1) : null
+  const room = {id, name, visibility, createdBy, createdAt, memberCount, lastSeq, lastMessage, readSeq}
+  return {room, isMember, position}
+}
 
 type Page = {before: bigint | null; limit: number}
-const start = ({before}: Page): string => before?.toString() ?? '9223372036854775807'
 
-/** The rooms that this person is in, newest first. */
-export const listRoomsOf = async (pool: Pool, userId: string, page: Page): Promise<RoomRow[]> => {
-  const {rows} = await pool.query<RoomRow>({
-    name: 'list rooms of',
-    text: `SELECT ${COLUMNS}, true AS "isMember" FROM ${roomMembers.view} m JOIN ${rooms.view} r ON r.room_id = m.room_id ${LAST_MESSAGE}
-           WHERE m.user_id = $1 AND r.position < $2 ORDER BY r.position DESC LIMIT $3`,
-    values: [userId, start(page), page.limit],
-  })
-  return rows
-}
+/** Newest first. `isMember`: whether the reader is in a room `r` of those that are chosen. */
+const listOf =
+  (name: string, {isMember, from, where}: {isMember: string; from: string; where: string}) =>
+  async (pool: Pool, {userId, unstored}: Reader, {before, limit}: Page): Promise<ListedRoom[]> => {
+    const {rows} = await pool.query<Row>({
+      name,
+      text: `SELECT ${COLUMNS}, ${isMember} AS "isMember" FROM ${from} ${NEWEST_AND_MARK}
+             WHERE ${where} AND r.position < $2 ORDER BY r.position DESC LIMIT $3`,
+      values: [userId, before?.toString() ?? '9223372036854775807', limit],
+    })
+    return rows.map((row) => listed(row, unstored))
+  }
 
-/** The rooms that anybody may join, newest first. */
-export const listOpenRooms = async (pool: Pool, userId: string, page: Page): Promise<RoomRow[]> => {
-  const {rows} = await pool.query<RoomRow>({
-    name: 'list open rooms',
-    text: `SELECT ${COLUMNS}, ${IS_MEMBER} FROM ${rooms.view} r ${LAST_MESSAGE}
-           WHERE r.visibility = 'open' AND r.position < $2 ORDER BY r.position DESC LIMIT $3`,
-    values: [userId, start(page), page.limit],
-  })
-  return rows
-}
+/** The rooms that this person is in. */
+export const listRoomsOf = listOf('list rooms of', {
+  isMember: 'true',
+  from: `${roomMembers.view} m JOIN ${rooms.view} r ON r.room_id = m.room_id`,
+  where: 'm.user_id = $1',
+})
 
-/** Every room, newest first: what a bot sees. */
-export const listAllRooms = async (pool: Pool, page: Page): Promise<RoomRow[]> => {
-  const {rows} = await pool.query<RoomRow>({
-    name: 'list all rooms',
-    text: `SELECT ${COLUMNS}, true AS "isMember" FROM ${rooms.view} r ${LAST_MESSAGE}
-           WHERE r.position < $1 ORDER BY r.position DESC LIMIT $2`,
-    values: [start(page), page.limit],
-  })
-  return rows
-}
+/** The rooms that anybody may join. */
+export const listOpenRooms = listOf('list open rooms', {
+  isMember: IS_MEMBER,
+  from: `${rooms.view} r`,
+  where: `r.visibility = 'open'`,
+})
+
+/** Every room: what a bot sees. */
+export const listAllRooms = listOf('list all rooms', {isMember: 'true', from: `${rooms.view} r`, where: 'true'})
 
 /** For each of these people, the rooms of at most so many members that they are in. */
 export const listSmallRoomsOf = async (
@@ -120,14 +138,18 @@ export const listSmallRoomsOf = async (
   return new Map(rows.map(({userId, roomIds}) => [userId, roomIds]))
 }
 
-export const findRoom = async (pool: Pool, userId: string, roomId: string): Promise<RoomRow | null> => {
-  const {rows} = await pool.query<RoomRow>({
+/** A bot is in every room. */
+export const findRoom = async (
+  pool: Pool,
+  {userId, isBot, unstored}: Reader,
+  roomId: string,
+): Promise<ListedRoom | null> => {
+  const {rows} = await pool.query<Row>({
     name: 'find room',
-    text: `SELECT ${COLUMNS}, EXISTS (SELECT FROM ${roomMembers.view} WHERE room_id = $2 AND user_id = $1) AS "isMember"
-           FROM ${rooms.view} r ${LAST_MESSAGE} WHERE r.room_id = $2`,
-    values: [userId, roomId],
+    text: `SELECT ${COLUMNS}, $3 OR ${IS_MEMBER} AS "isMember" FROM ${rooms.view} r ${NEWEST_AND_MARK} WHERE r.room_id = $2`,
+    values: [userId, roomId, isBot],
   })
-  return rows[0] ?? null
+  return rows[0] ? listed(rows[0], unstored) : null
 }
 
 /** Messages of a room, oldest first, and whether this person is a member, of one snapshot; null: there is no such room. */
@@ -138,16 +160,27 @@ export const listMessagesFor = async (
   range: MessageRange,
 ): Promise<{isMember: boolean; messages: Message[]} | null> => {
   const forward = range.since !== undefined
-  const {rows} = await pool.query<StoredMessage & {isMember: boolean}>({
+  const {rows} = await pool.query<Message & {isMember: boolean}>({
     name: `list messages for ${forward}`,
     text: `SELECT m.*, EXISTS (SELECT FROM ${roomMembers.view} WHERE room_id = $1 AND user_id = $4) AS "isMember"
-           FROM ${rooms.view} r LEFT JOIN LATERAL (${messagesQuery(forward)}) m ON true
-           WHERE r.room_id = $1 ORDER BY m.seq`,
+           FROM ${rooms.view} r LEFT JOIN LATERAL (${messagesQuery(forward, 'r.room_id')}) m ON true WHERE r.room_id = $1`,
     values: [roomId, seqOf(range), range.limit, userId],
   })
   const [first] = rows
   if (!first) return null
   // An empty room is a row without a message.
-  const found = first.id === null ? [] : rows.map(({isMember: _, ...row}) => toMessage(row))
-  return {isMember: first.isMember, messages: found}
+  const found = first.id === null ? [] : rows.map(messageIn)
+  return {isMember: first.isMember, messages: forward ? found : found.reverse()}
 }
+
+/** Without what else is in the row. */
+const messageIn = ({id, roomId, userId, username, content, createdAt, isBot, seq}: Message): Message => ({
+  id,
+  roomId,
+  userId,
+  username,
+  content,
+  createdAt,
+  isBot,
+  seq,
+})

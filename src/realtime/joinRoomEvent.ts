@@ -7,7 +7,6 @@ import {storable} from '../domain/text.ts'
 import type {Person} from '../edge/callers.ts'
 import {ApiError, refused} from '../edge/errors.ts'
 import type {Parts} from '../edge/parts.ts'
-import {roomBody} from '../edge/roomBody.ts'
 import {Ok, RoomShape} from '../edge/shapes.ts'
 import {type DocumentedEvent, readArgument} from '../edge/socketEvent.ts'
 import {messageOf, messages} from '../projections/messages.ts'
@@ -74,14 +73,9 @@ export const joinRoomEvent = (parts: Parts, delivery: Delivery): SocketEvent => 
   ): Promise<void> => {
     const asOf = await admit(parts, by, roomId, requestId)
     if (!(await applied.reached([rooms, roomMembers, messages], asOf.position, 2_000))) throw new ApiError('BEHIND')
-    const room = await findRoom(pool, by.userId, roomId)
-    if (!room) throw new ApiError('NOT_FOUND')
-    const readSeq = await readMarks.of(by.userId, roomId)
-    const answer = (seq: number) => ({
-      ok: true,
-      room: {...roomBody({...room, isMember: true}, readSeq), lastSeq: seq},
-      seq,
-    })
+    const found = await findRoom(pool, {...by, unstored: readMarks.unstored(by.userId)}, roomId)
+    if (!found) throw new ApiError('NOT_FOUND')
+    const answer = (seq: number) => ({ok: true, room: {...found.room, lastSeq: seq}, seq})
     const isIn = delivery.isIn(socket, roomId)
     if (isIn && since === undefined) {
       const {state: chat} = await execute.load(chatStream(roomId), chatFold, {fresh: true})

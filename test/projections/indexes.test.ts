@@ -34,6 +34,8 @@ INSERT INTO read.room_members_v1 (room_id, user_id, username, is_bot, joined_at,
   SELECT 'r' || n * 100, 'u1', 'x', false, now(), ${ROWS} + n FROM generate_series(1, 200) n;
 INSERT INTO read.room_invitations_v1 (room_id, invitee, inviter_id, inviter_name, invited_at, position)
   SELECT 'r' || n, 'i' || n % 5000, 'u1', 'x', now(), n FROM generate_series(1, ${ROWS}) n;
+INSERT INTO state.read_marks (user_id, room_id, seq)
+  SELECT 'u' || n % 500, 'r' || n, 5 FROM generate_series(1, ${ROWS}) n;
 `
 
 let place: Place
@@ -85,6 +87,7 @@ const explaining = (plans: Plan[]): Pool =>
   }) as unknown as Pool
 
 const page = {before: null, limit: 101}
+const reader = {userId: 'u1', isBot: false, unstored: {}}
 const lists: {[name: string]: (pool: Pool) => Promise<unknown>} = {
   'listPosts: the newest': (pool) => listPosts(pool, {limit: 101, bytes: 4_000_000}),
   'listPosts: a page': (pool) => listPosts(pool, {before: 50_000n, limit: 101, bytes: 4_000_000}),
@@ -99,11 +102,11 @@ const lists: {[name: string]: (pool: Pool) => Promise<unknown>} = {
   'listMessagesFor: the newest': (pool) => listMessagesFor(pool, 'u10', 'r1', {limit: 50}),
   'listMessagesFor: since': (pool) => listMessagesFor(pool, 'u10', 'r1', {since: 5_000, limit: 50}),
   findMarked: (pool) => findMarked(pool, 'r1' as never, {senderId: 'u5', nonce: 'n5', key: null} as never),
-  listRoomsOf: (pool) => listRoomsOf(pool, 'u1', page),
-  listOpenRooms: (pool) => listOpenRooms(pool, 'u1', page),
-  'listOpenRooms: a page': (pool) => listOpenRooms(pool, 'u1', {before: 50_000n, limit: 101}),
-  listAllRooms: (pool) => listAllRooms(pool, page),
-  findRoom: (pool) => findRoom(pool, 'u1', 'r1'),
+  listRoomsOf: (pool) => listRoomsOf(pool, reader, page),
+  listOpenRooms: (pool) => listOpenRooms(pool, reader, page),
+  'listOpenRooms: a page': (pool) => listOpenRooms(pool, reader, {before: 50_000n, limit: 101}),
+  listAllRooms: (pool) => listAllRooms(pool, reader, page),
+  findRoom: (pool) => findRoom(pool, reader, 'r1'),
   listSmallRoomsOf: (pool) => listSmallRoomsOf(pool, ['u1', 'u2'], 200),
   'listMembers: the first': (pool) => listMembers(pool, 'r1', {after: null, limit: 501}),
   'listMembers: a page': (pool) => listMembers(pool, 'r1', {after: 5_000n, limit: 501}),

@@ -4,7 +4,7 @@ import {findMarked, listMessages} from '../../src/projections/messages.ts'
 import {findPost, listPosts} from '../../src/projections/posts.ts'
 import {listInvitations} from '../../src/projections/roomInvitations.ts'
 import {listMembers} from '../../src/projections/roomMembers.ts'
-import {findRoom, listAllRooms, listOpenRooms, listRoomsOf} from '../../src/projections/rooms.ts'
+import {findRoom, type ListedRoom, listAllRooms, listOpenRooms, listRoomsOf} from '../../src/projections/rooms.ts'
 import {findOpenAttempts, findUser} from '../../src/projections/users.ts'
 import {attempted, claimed, declined, invited, joined, left, postCreated, roomCreated, sent} from '../support/events.ts'
 import {type Feeder, openPlace, type Place} from '../support/place.ts'
@@ -31,6 +31,7 @@ const happen = async (...events: Parameters<Place['given']>): Promise<bigint[]> 
 const ann = person('Ann')
 const bob = person('Bob')
 const all = {before: null, limit: 100}
+const reader = ({userId}: {userId: string}) => ({userId, isBot: false, unstored: {}})
 
 describe('users', () => {
   const identity = identityOf('a user')
@@ -80,22 +81,32 @@ describe('rooms', () => {
   it('counts members and messages, and shows the newest one', async () => {
     const roomId = newRoomId()
     const [position] = await happen(roomCreated(roomId, ann), joined(roomId, ann))
-    expect(await findRoom(place.pool, ann.userId, roomId)).toMatchObject({
-      id: roomId,
-      name: 'Lobby',
-      visibility: 'invite',
-      createdBy: ann.userId,
-      memberCount: 1,
-      lastSeq: -1,
-      lastMessage: null,
+    const record = await place.log.readAt(position!)
+    expect(await findRoom(place.pool, reader(ann), roomId)).toEqual({
       isMember: true,
       position: `${position}`,
+      room: {
+        id: roomId,
+        name: 'Lobby',
+        visibility: 'invite',
+        createdBy: ann.userId,
+        createdAt: record!.metadata.time,
+        memberCount: 1,
+        lastSeq: -1,
+        lastMessage: null,
+        readSeq: -1,
+      },
     })
     await happen(joined(roomId, bob), sent(roomId, 0, ann), sent(roomId, 1, bob), left(roomId, bob))
-    const room = await findRoom(place.pool, bob.userId, roomId)
-    expect(room).toMatchObject({memberCount: 1, lastSeq: 1, isMember: false})
+    const ofNoMember = await findRoom(place.pool, reader(bob), roomId)
+    expect(ofNoMember).toMatchObject({
+      isMember: false,
+      room: {memberCount: 1, lastSeq: 1, lastMessage: null, readSeq: null},
+    })
     const {messageId} = sent(roomId, 1, bob).data
-    expect(room!.lastMessage).toEqual({
+    const ofMember = await findRoom(place.pool, {...reader(ann), unstored: {[roomId]: 1}}, roomId)
+    expect(ofMember!.room.readSeq).toBe(1)
+    expect(ofMember!.room.lastMessage).toEqual({
       id: messageId,
       roomId,
       userId: bob.userId,
@@ -105,7 +116,7 @@ describe('rooms', () => {
       isBot: false,
       seq: 1,
     })
-    expect(await findRoom(place.pool, ann.userId, 'r-none')).toBeNull()
+    expect(await findRoom(place.pool, reader(ann), 'r-none')).toBeNull()
   })
 
   it('lists the rooms of a person, the open ones, and all, newest first', async () => {
@@ -118,11 +129,11 @@ describe('rooms', () => {
       joined(open, eve),
       roomCreated(closed, ann),
     )
-    const ids = (rows: {id: string}[]) => rows.map(({id}) => id)
-    expect(ids(await listRoomsOf(place.pool, eve.userId, all))).toEqual([open, mine])
-    expect((await listOpenRooms(place.pool, eve.userId, all))[0]).toMatchObject({id: open, isMember: true})
-    expect((await listOpenRooms(place.pool, bob.userId, all))[0]).toMatchObject({id: open, isMember: false})
-    expect(ids(await listAllRooms(place.pool, {before: null, limit: 3}))).toEqual([closed, open, mine])
+    const ids = (rows: ListedRoom[]) => rows.map(({room}) => room.id)
+    expect(ids(await listRoomsOf(place.pool, reader(eve), all))).toEqual([open, mine])
+    expect((await listOpenRooms(place.pool, reader(eve), all))[0]!.room).toMatchObject({id: open, readSeq: -1})
+    expect((await listOpenRooms(place.pool, reader(bob), all))[0]!.room).toMatchObject({id: open, readSeq: null})
+    expect(ids(await listAllRooms(place.pool, reader(eve), {before: null, limit: 3}))).toEqual([closed, open, mine])
   })
 })
 

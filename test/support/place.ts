@@ -7,6 +7,7 @@ import {makeSchema} from '../../src/database/schema.ts'
 import type {DomainEvent} from '../../src/domain/catalogue.ts'
 import type {RoomId} from '../../src/domain/room.ts'
 import type {UserId} from '../../src/domain/user.ts'
+import {READ_MARKS_DDL} from '../../src/edge/readMarks.ts'
 import {KEYS_DDL, type KeyStore, openKeyStore} from '../../src/keys/keyStore.ts'
 import {openPersonKeys, PERSON_KEYS_DDL, type PersonKeys} from '../../src/keys/personKeys.ts'
 import {type Codec, isFaulty, type LoggedEvent, openCodec} from '../../src/log/codec.ts'
@@ -87,7 +88,7 @@ export const openPlace = async (adapter: Adapter = 'postgres'): Promise<Place> =
   const opened: (() => Promise<unknown>)[] = []
   const pool = new Pool({connectionString: databaseUrl, max: 5})
   opened.push(() => pool.end())
-  await makeSchema(pool, [KEYS_DDL, PERSON_KEYS_DDL, GENERATIONS_DDL, PROOF_DDL])
+  await makeSchema(pool, [READ_MARKS_DDL, KEYS_DDL, PERSON_KEYS_DDL, GENERATIONS_DDL, PROOF_DDL])
   const keys = await openKeyStore({pool, masterKey: randomBytes(32)})
   const personKeys = openPersonKeys({pool, wrappingKey: keys.wrappingKey})
   const codec = openCodec(personKeys)
