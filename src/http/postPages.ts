@@ -1,4 +1,5 @@
 import type {Parts} from '../edge/parts.ts'
+import {openStillShown, type Seen} from '../edge/stillShown.ts'
 import {readGenerations} from '../projections/generations.ts'
 import {listPosts, type PostRow, posts} from '../projections/posts.ts'
 import {linkTo} from './link.ts'
@@ -15,16 +16,14 @@ export type PostPage = {written: WrittenJson; headers: {Link?: string}}
 type Item = {position: bigint; json: string; bytes: number}
 
 /**
- * The newest posts as the table's `generation` has them, no older than at position `at`: as many as a page of `limit`
- * wants. `pages`: what was made of them, by the limit that was asked for.
+ * The newest posts as the table has them that was `seen`: as many as a page of `limit` wants. `pages`: what was made of
+ * them, by the limit that was asked for.
  */
-type Newest = {generation: number; at: bigint; limit: number; items: Item[]; pages: Map<number | null, PostPage>}
+type Newest = {seen: Seen; limit: number; items: Item[]; pages: Map<number | null, PostPage>}
 
 /**
  * Pages of posts as they are sent. The first page is what everybody asks for and the same for all, so the newest posts are
- * kept until the table changes. They are given only where the table itself could say nothing newer: they were read at or
- * past the position that this node knows the table to hold, or the tail has been at that position and brought nothing
- * since they were read that changes the table. Who waits for a position of their own has waited before they ask here.
+ * kept until the table changes.
  */
 export const openPostPages = (
   {pool, tail, applied, config}: Pick<Parts, 'pool' | 'tail' | 'applied' | 'config'>,
@@ -32,16 +31,13 @@ export const openPostPages = (
 ) => {
   let newest: Newest | null = null
   let reading: {limit: number; result: Promise<Newest>} | null = null
-  // What was before the tail began is not known, so it counts as a change.
-  let changedAt: bigint | null = null
+  // What was before the tail began is not known, so it counts as an erasure.
   let erasedAt: bigint | null = null
-  tail.listen(({type, position}) => {
-    if (type === 'UserErased') {
-      erasedAt = position
-      // They may be the person's.
-      newest = null
-    }
-    if (type === 'UserErased' || posts.handlers[type]) changedAt = position
+  const stillShown = openStillShown({tail, applied}, posts, ({type, position}) => {
+    if (type !== 'UserErased') return
+    erasedAt = position
+    // They may be the person's.
+    newest = null
   })
   const tailPosition = (): bigint => tail.position() ?? -1n
 
@@ -67,28 +63,26 @@ export const openPostPages = (
   const readNewest = async (limit: number): Promise<Newest> => {
     const kept = newest
     const [live] = (await readGenerations(pool, [posts])).filter(({state}) => state === 'live')
-    const generation = live?.generation ?? -1
     // Before the posts are read, so that they are no older.
-    const at = live?.position ?? -1n
+    const seen = {generation: live?.generation ?? -1, at: live?.position ?? -1n}
     // Where nothing but posts came since, and that is known of all that the table holds, only those are read.
     const isLonger =
       kept !== null &&
-      kept.generation === generation &&
+      kept.seen.generation === seen.generation &&
       kept.limit >= limit &&
-      tailPosition() >= at &&
-      (erasedAt ?? at) <= kept.at
+      tailPosition() >= seen.at &&
+      (erasedAt ?? seen.at) <= kept.seen.at
     const depth = isLonger ? kept.limit : limit
     const after = isLonger ? kept.items[0]?.position : undefined
     const added = await read(depth, after === undefined ? {} : {after})
     const items = after === undefined ? added : [...added, ...kept!.items]
     const result = {
-      generation,
-      at,
+      seen,
       limit: depth,
       items: items.slice(0, shownOf(items, depth) + 1),
       pages: new Map<number | null, PostPage>(),
     }
-    if ((erasedAt ?? -1n) <= at) newest = result
+    if ((erasedAt ?? -1n) <= seen.at) newest = result
     return result
   }
 
@@ -116,14 +110,9 @@ export const openPostPages = (
     /** The newest posts; `asked`: how many, null: as many as are given to who does not say. */
     first: async (asked: number | null): Promise<PostPage> => {
       const limit = asked ?? config.postsUnpagedMax
-      changedAt ??= tailPosition()
       erasedAt ??= tailPosition()
-      const known = applied.known(posts)
-      if (!known) return pageOf(await read(limit, {}), limit, asked)
-      const isNew = (one: Newest) =>
-        one.generation === known.generation &&
-        one.limit >= limit &&
-        (one.at >= known.position || (tailPosition() >= known.position && changedAt! <= one.at))
+      if (!stillShown.now()) return pageOf(await read(limit, {}), limit, asked)
+      const isNew = (one: Newest) => one.limit >= limit && stillShown.mayGive(one.seen)
       if (newest && isNew(newest)) return firstOf(newest, asked)
       const underWay = reading
       if (underWay && underWay.limit >= limit) {
