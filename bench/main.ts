@@ -11,6 +11,7 @@ const HELP = `npm run bench -- [options]
   --rounds N       how often each side is measured (5)
   --json FILE      writes what was measured; figures that are in it already and are not measured again stay
   --data DIR       keeps the database with its data sets there, for the next run
+  --profile DIR    leaves there what servers and baselines spent their time on; all is slower then
   --markdown FILE  measures nothing: prints the table of such a JSON
 `
 
@@ -21,6 +22,7 @@ const {values: options} = parseArgs({
     rounds: {type: 'string', default: '5'},
     json: {type: 'string'},
     data: {type: 'string'},
+    profile: {type: 'string'},
     markdown: {type: 'string'},
     help: {type: 'boolean', default: false},
   },
@@ -46,7 +48,7 @@ const measure = async (): Promise<number> => {
   }
   await pinGenerator()
   const kept = await readKept(options.json)
-  const place = await openPlace(options.data ?? null)
+  const place = await openPlace(options.data ?? null, options.profile ?? null)
   const bench: Bench = {
     quick: options.quick,
     rounds: options.quick ? 1 : Number(options.rounds),

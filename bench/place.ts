@@ -82,8 +82,11 @@ const onServerCore = async (work: () => Promise<void>): Promise<void> => {
   await work().finally(() => pin(OTHER_CORE))
 }
 
-/** `dataDir`: kept for the next run; null: removed after this one. */
-export const openPlace = async (dataDir: string | null): Promise<Place> => {
+/**
+ * `dataDir`: kept for the next run; null: removed after this one. `profileDir`: where the processes under test leave what
+ * their processor time went into.
+ */
+export const openPlace = async (dataDir: string | null, profileDir: string | null = null): Promise<Place> => {
   const folder = dataDir ?? (await mkdtemp(join(tmpdir(), 'community-bench-')))
   let postgres: Promise<EmbeddedPostgres> | null = null
   const running = new Set<Running>()
@@ -101,7 +104,8 @@ export const openPlace = async (dataDir: string | null): Promise<Place> => {
     args: string[],
     {env, port, ready}: {env: NodeJS.ProcessEnv; port: number; ready: RegExp},
   ): Promise<Running> => {
-    const command = [process.execPath, ...args]
+    const profiled = profileDir === null ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`]
+    const command = [process.execPath, ...profiled, ...args]
     if (isPinnable) command.unshift('taskset', '-c', String(SERVER_CORE))
     const began = performance.now()
     const child = spawn(command[0]!, command.slice(1), {

@@ -1,5 +1,6 @@
 import {Pool} from 'pg'
 import type {Config} from './config.ts'
+import {endSilent} from './database/endSilent.ts'
 import {makeSchema} from './database/schema.ts'
 import {LIMITS_DDL} from './edge/limits.ts'
 import {PRESENCE_DDL} from './edge/presence.ts'
@@ -99,9 +100,9 @@ export const openFoundation = async (
     application_name: 'community',
     max: 20,
     connectionTimeoutMillis: 3_000,
-    query_timeout: 10_000,
     keepAlive: true,
   })
+  pool.on('connect', (client) => endSilent(client, 10_000))
   pool.on('error', (error) => {
     if (!pool.ending) onTrouble('a connection to the database was lost', error)
   })

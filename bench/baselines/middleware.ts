@@ -40,7 +40,11 @@ export const bare = (): Express => {
   return app
 }
 
-export const optionsOf = <T>(): T & {port: number} => JSON.parse(process.argv[2]!)
+export const optionsOf = <T>(): T & {port: number} => {
+  // An end by itself leaves its profile behind.
+  process.once('SIGTERM', () => process.exit())
+  return JSON.parse(process.argv[2]!)
+}
 
 export const listen = (app: Express, port: number): void => {
   app.listen(port, '127.0.0.1', () => process.stdout.write('ready\n'))

@@ -91,6 +91,7 @@ const reader = {userId: 'u1', isBot: false, unstored: {}}
 const lists: {[name: string]: (pool: Pool) => Promise<unknown>} = {
   'listPosts: the newest': (pool) => listPosts(pool, {limit: 101, bytes: 4_000_000}),
   'listPosts: a page': (pool) => listPosts(pool, {before: 50_000n, limit: 101, bytes: 4_000_000}),
+  'listPosts: a short page': (pool) => listPosts(pool, {before: 50_000n, limit: 21, bytes: 4_000_000}),
   'listPosts: what is new': (pool) => listPosts(pool, {after: 99_990n, limit: 101, bytes: 4_000_000}),
   findPost: (pool) => findPost(pool, 'p5'),
   findUser: (pool) => findUser(pool, 'u5'),
