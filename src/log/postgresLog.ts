@@ -1,4 +1,4 @@
-import {setTimeout as pause} from 'node:timers/promises'
+import {setTimeout as pause, setImmediate} from 'node:timers/promises'
 import {Pool} from 'pg'
 import {reconnecting, within} from '../database/reconnect.ts'
 import {
@@ -267,9 +267,9 @@ export const openPostgresLog = async ({
     if (writing) return
     writing = true
     let pauseMs = 20
-    // Lets every append of this turn of the event loop join the first statement.
-    await Promise.resolve()
     while (queue.length > 0) {
+      // Lets every append of this turn of the event loop join the statement.
+      await setImmediate()
       const batch = take()
       try {
         inFlight = write(batch).finally(() => {
