@@ -1,5 +1,6 @@
 import {randomUUID} from 'node:crypto'
 import {Pool} from 'pg'
+import {APPEND_ALL, APPEND_SETTINGS, appendAllValues} from '../../src/log/postgresAppend.ts'
 import {openPostgresLog} from '../../src/log/postgresLog.ts'
 
 /**
@@ -16,6 +17,7 @@ const {mode, url, writers, seconds} = JSON.parse(process.argv[2]!) as {
 const event = () => ({id: randomUUID(), type: 'Measured', data: {text: 'x'.repeat(150)}, metadata: {time: 'now'}})
 const log = await openPostgresLog({url})
 const pool = new Pool({connectionString: url, max: writers})
+pool.on('connect', (client) => client.query(APPEND_SETTINGS))
 if (mode === 'bare') {
   await pool.query(
     'CREATE TABLE IF NOT EXISTS public.bare_events (position bigserial PRIMARY KEY, stream text, revision bigint, id uuid, type text, data json, metadata json, UNIQUE (stream, revision))',
@@ -29,11 +31,13 @@ const appendTo = {
     if (!result.ok) throw new Error(result.reason)
   },
   locked: async ({name, revision}: {name: string; revision: number}) => {
-    const {id: i, type: t, data: d, metadata: m} = event()
+    const {data, metadata, ...rest} = event()
+    const written = {...rest, data: JSON.stringify(data), metadata: JSON.stringify(metadata)}
+    const expected = revision === -1 ? 'none' : revision
     const {rowCount} = await pool.query({
       name: 'append',
-      text: 'SELECT n, revision, position FROM log.append($1)',
-      values: [JSON.stringify([{s: name, r: revision, e: [{i, t, d, m}]}])],
+      text: APPEND_ALL,
+      values: appendAllValues([{stream: name, expected, events: [written]}]),
     })
     if (rowCount !== 1) throw new Error('conflict')
   },

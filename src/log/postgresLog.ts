@@ -1,10 +1,9 @@
 import {setTimeout as pause, setImmediate} from 'node:timers/promises'
-import {Pool} from 'pg'
+import {Pool, type QueryResult, type QueryResultRow} from 'pg'
 import {reconnecting, within} from '../database/reconnect.ts'
 import {
   type AppendResult,
   type EventLog,
-  type ExpectedRevision,
   HistoryChanged,
   type JsonObject,
   type LogOptions,
@@ -13,6 +12,7 @@ import {
   MAX_EVENT_BYTES,
   type NewRecord,
 } from './eventLog.ts'
+import {APPEND_DDL, APPEND_SETTINGS, type Append, appendBatch} from './postgresAppend.ts'
 import {wakeable} from './wakeable.ts'
 
 const PAGE_EVENTS = 512
@@ -23,19 +23,10 @@ const BATCH_BYTES = 1024 * 1024
 /** Own events that the tail takes from memory instead of reading them back. Past either bound it reads them. */
 const OWN_EVENTS = 1_000
 const OWN_BYTES = 8 * 1024 * 1024
-/** How long the tail waits for the answer to an own append before it reads what others appended. */
-const OWN_MS = 20
 const POLL_MS = 1_000
 /** Below every position there can be: who put an event before the first one must not find it unread. */
 const BEGINNING = -(2n ** 63n)
 
-/**
- * `log.head` is the lock and the counter: whoever appends holds its row until the commit, so positions are dense and
- * become visible in their order (a sequence would let a reader overtake a slower commit and skip its event).
- * `log.append` is one statement, so the lock never waits for a network. It takes
- * `[{s: stream, r: expected revision or -1, e: [{i, t, d, m}]}]`, at most one append a stream, and answers each with its
- * last revision and position, or with nulls for a conflict.
- */
 const DDL = `
 CREATE SCHEMA IF NOT EXISTS log;
 CREATE TABLE IF NOT EXISTS log.events (
@@ -54,48 +45,7 @@ CREATE TABLE IF NOT EXISTS log.head (
   position bigint NOT NULL
 );
 INSERT INTO log.head (position) VALUES (0) ON CONFLICT DO NOTHING;
-CREATE OR REPLACE FUNCTION log.append(batch json)
-RETURNS TABLE (n bigint, revision bigint, "position" bigint) LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-DECLARE before bigint; after bigint;
-BEGIN
-  SELECT h.position INTO before FROM log.head h FOR UPDATE;
-  RETURN QUERY
-  WITH appends AS MATERIALIZED (
-    SELECT a.n, a.value->>'s' AS stream, (a.value->>'r')::bigint AS expected, a.value->'e' AS events,
-           json_array_length(a.value->'e') AS size
-    FROM json_array_elements(batch) WITH ORDINALITY AS a(value, n)
-  ), items AS MATERIALIZED (
-    SELECT a.n, a.stream, a.expected, e.k, e.i, e.t, e.d, e.m
-    FROM appends a, ROWS FROM (json_to_recordset(a.events) AS (i uuid, t text, d json, m json)) WITH ORDINALITY AS e(i, t, d, m, k)
-  ), checked AS MATERIALIZED (
-    SELECT a.n, a.stream, a.expected, a.size, coalesce(l.revision, -1) AS last, l.position AS last_position,
-           l.id IS NOT DISTINCT FROM (a.events->(a.size - 1)->>'i')::uuid AS is_last
-    FROM appends a LEFT JOIN LATERAL (
-      SELECT e.revision, e.position, e.id FROM log.events e WHERE e.stream = a.stream ORDER BY e.revision DESC LIMIT 1
-    ) l ON true
-  ), fresh AS MATERIALIZED (
-    SELECT c.n, i.stream, c.expected + i.k AS revision, i.i, i.t, i.d, i.m,
-           before + row_number() OVER (ORDER BY c.n, i.k) AS position
-    FROM checked c JOIN items i ON i.n = c.n WHERE c.last = c.expected AND NOT c.is_last
-  ), inserted AS (
-    INSERT INTO log.events (position, stream, revision, id, type, data, metadata)
-    SELECT f.position, f.stream, f.revision, f.i, f.t, f.d, f.m FROM fresh f
-  ), moved AS (
-    UPDATE log.head SET position = before + (SELECT count(*) FROM fresh) WHERE EXISTS (SELECT FROM fresh)
-  ), repeated AS (
-    SELECT c.n, max(e.revision) AS revision, max(e.position) AS position
-    FROM checked c JOIN items i ON i.n = c.n
-    JOIN log.events e ON e.stream = c.stream AND e.revision = c.expected + i.k AND e.id = i.i
-    WHERE c.last > c.expected GROUP BY c.n, c.size HAVING count(*) = c.size
-  )
-  SELECT f.n, max(f.revision), max(f.position) FROM fresh f GROUP BY f.n
-  UNION ALL SELECT c.n, c.last, c.last_position FROM checked c WHERE c.last = c.expected AND c.is_last
-  UNION ALL SELECT r.n, r.revision, r.position FROM repeated r;
-  SELECT h.position INTO after FROM log.head h;
-  IF after > before THEN PERFORM pg_notify('log', after::text); END IF;
-END $$;
-`
+${APPEND_DDL}`
 
 /** What is planned while the log is small must not read all of it once it is large. */
 const INDEXED = 'SET enable_seqscan = off'
@@ -112,11 +62,9 @@ const toRecord = ([position, stream, revision, id, type, data, metadata]: Row): 
   metadata,
 })
 
-type Waiting = {
-  stream: string
-  expected: ExpectedRevision
-  events: NewRecord[]
-  json: string
+type Waiting = Append & {
+  records: NewRecord[]
+  bytes: number
   deadline: number
   alone: boolean
   settle: (result: AppendResult) => void
@@ -178,13 +126,14 @@ export const openPostgresLog = async ({
   }
 
   const keep = (append: Waiting, last: {revision: number; position: bigint}) => {
-    const first = last.position - BigInt(append.events.length - 1)
-    const firstRevision = last.revision - append.events.length + 1
-    const bytes = Math.ceil(append.json.length / append.events.length)
-    append.events.forEach((event, index) => {
+    const {records} = append
+    const first = last.position - BigInt(records.length - 1)
+    const firstRevision = last.revision - records.length + 1
+    const bytes = Math.ceil(append.bytes / records.length)
+    records.forEach((record, index) => {
       const position = first + BigInt(index)
       if (position <= known && own.has(position)) return
-      own.set(position, {record: {...event, stream: append.stream, revision: firstRevision + index, position}, bytes})
+      own.set(position, {record: {...record, stream: append.stream, revision: firstRevision + index, position}, bytes})
       ownBytes += bytes
     })
     for (const [position, {bytes}] of own) {
@@ -209,27 +158,26 @@ export const openPostgresLog = async ({
 
   const writer = reconnecting(url, 'community log writer', (client) =>
     client.query(
-      `${INDEXED}; SET synchronous_commit = on; SET statement_timeout = ${timeoutMs}; SET lock_timeout = ${timeoutMs}`,
+      `SET synchronous_commit = on; ${APPEND_SETTINGS}; SET statement_timeout = ${timeoutMs}; SET lock_timeout = ${timeoutMs}`,
     ),
   )
   let queue: Waiting[] = []
   let writing = false
-  let inFlight: Promise<void> | null = null
   let closed = false
 
   const take = (): Waiting[] => {
     const first = queue[0]!
     const batch = [first]
     const streams = new Set([first.stream])
-    let bytes = first.json.length
+    let {bytes} = first
     if (!first.alone) {
       for (const append of queue.slice(1)) {
-        if (batch.length === BATCH_APPENDS || bytes + append.json.length > BATCH_BYTES) break
+        if (batch.length === BATCH_APPENDS || bytes + append.bytes > BATCH_BYTES) break
         // Never past one that must wait: appends are stored in the order in which they were made.
         if (append.alone || streams.has(append.stream)) break
         batch.push(append)
         streams.add(append.stream)
-        bytes += append.json.length
+        bytes += append.bytes
       }
     }
     queue = queue.slice(batch.length)
@@ -238,29 +186,18 @@ export const openPostgresLog = async ({
 
   const write = async (batch: Waiting[]): Promise<void> => {
     const client = await writer.client()
-    const json = `[${batch.map((append) => append.json).join(',')}]`
     const left = Math.max(1, Math.max(...batch.map(({deadline}) => deadline)) - performance.now())
-    const {rows} = await within(
-      left,
-      client.query<[string, string, string]>({
-        name: 'log append',
-        text: 'SELECT n, revision, position FROM log.append($1)',
-        values: [json],
-        rowMode: 'array',
-      } as never),
-      () => new LogUnavailable('the log did not answer in time'),
-    )
-    const verdicts = new Map(
-      (rows as unknown as [string, string, string][]).map(([n, revision, position]) => [
-        Number(n) - 1,
-        {revision: Number(revision), position: BigInt(position)},
-      ]),
-    )
+    const late = () => new LogUnavailable('the log did not answer in time')
+    const verdicts = await within(left, appendBatch(client, batch), late)
     batch.forEach((append, index) => {
-      const stored = verdicts.get(index)
-      if (stored) keep(append, stored)
+      const stored = verdicts[index]
+      if (stored) {
+        keep(append, stored)
+        untold = stored.position
+      }
       append.settle(stored ? {ok: true, ...stored} : {ok: false, reason: 'conflict'})
     })
+    void setImmediate().then(tell)
   }
 
   const writeAll = async (): Promise<void> => {
@@ -272,10 +209,7 @@ export const openPostgresLog = async ({
       await setImmediate()
       const batch = take()
       try {
-        inFlight = write(batch).finally(() => {
-          inFlight = null
-        })
-        await inFlight
+        await write(batch)
         pauseMs = 20
       } catch (error) {
         onTrouble('an append failed', error)
@@ -310,17 +244,47 @@ export const openPostgresLog = async ({
     },
     () => wake.all(),
   )
+
+  let asking: Promise<unknown> = Promise.resolve()
+  /** One after the other: a client is not given a statement while it has another. */
+  const ask = <R extends QueryResultRow>(text: string, values: unknown[] = []): Promise<QueryResult<R>> => {
+    const asked = asking.then(async () => {
+      const client = await listener.client()
+      return await within(
+        timeoutMs,
+        client.query<R>({name: text, text, values}),
+        () => new LogUnavailable('the log did not answer in time'),
+      )
+    })
+    asking = asked.catch(() => listener.drop())
+    return asked
+  }
+
+  /**
+   * Others are told after the appends were answered, as a notice wakes whoever listens to anything before its own statement
+   * is answered; and by the connection that listens, which it need not wake. Who is not told polls.
+   */
+  let untold: bigint | null = null
+  let telling: Promise<void> | null = null
+  const tell = () => {
+    telling ??= tellNewest().finally(() => {
+      telling = null
+    })
+  }
+  const tellNewest = async () => {
+    while (untold !== null) {
+      const newest = untold.toString()
+      untold = null
+      await ask(`SELECT pg_notify('log', $1)`, [newest]).catch(() => {})
+    }
+  }
+
   let watching = false
   const watch = async () => {
     watching = true
     while (!closed) {
       try {
-        const client = await listener.client()
-        const {rows} = await within(
-          timeoutMs,
-          client.query<{position: string}>('SELECT position FROM log.head'),
-          () => new LogUnavailable('the log did not answer in time'),
-        )
+        const {rows} = await ask<{position: string}>('SELECT position FROM log.head')
         const head = BigInt(rows[0]?.position ?? '0')
         if (head < known) {
           known = head
@@ -329,7 +293,6 @@ export const openPostgresLog = async ({
         }
         learn(head)
       } catch (error) {
-        listener.drop()
         if (!closed) onTrouble('the connection that listens for events was lost', error)
       }
       await pause(POLL_MS, undefined, {ref: false})
@@ -351,21 +314,19 @@ export const openPostgresLog = async ({
   const log: EventLog = {
     adapter: 'postgres',
 
-    append: (stream, events, expected) => {
-      if (events.length === 0) return Promise.reject(new RangeError('an append needs an event'))
+    append: (stream, records, expected) => {
+      if (records.length === 0) return Promise.reject(new RangeError('an append needs an event'))
       let bytes = 0
-      const items = events.map(({id, type, data, metadata}) => {
-        const d = JSON.stringify(data)
-        const m = JSON.stringify(metadata)
-        bytes += Buffer.byteLength(d) + Buffer.byteLength(m)
-        return `{"i":${JSON.stringify(id)},"t":${JSON.stringify(type)},"d":${d},"m":${m}}`
+      const written = records.map(({id, type, ...parts}) => {
+        const [data, metadata] = [JSON.stringify(parts.data), JSON.stringify(parts.metadata)]
+        bytes += Buffer.byteLength(data) + Buffer.byteLength(metadata)
+        return {id, type, data, metadata}
       })
       if (bytes > MAX_EVENT_BYTES) return Promise.resolve({ok: false, reason: 'tooLarge'})
       if (closed) return Promise.reject(new LogUnavailable('the log is closed'))
-      const json = `{"s":${JSON.stringify(stream)},"r":${expected === 'none' ? -1 : expected},"e":[${items.join(',')}]}`
       return new Promise((settle, fail) => {
         const deadline = performance.now() + timeoutMs
-        queue.push({stream, expected, events, json, deadline, alone: false, settle, fail})
+        queue.push({stream, expected, events: written, records, bytes, deadline, alone: false, settle, fail})
         void writeAll()
       })
     },
@@ -421,11 +382,6 @@ export const openPostgresLog = async ({
             checked = connection
           }
           let records = ownAfter(last)
-          if (records.length === 0 && known > last && inFlight) {
-            // Most likely the notice of an own append, which is sooner here than its answer.
-            await Promise.race([inFlight.catch(() => {}), pause(OWN_MS, undefined, {ref: false})])
-            records = ownAfter(last)
-          }
           if (records.length === 0 && known > last) records = await page(last, PAGE_EVENTS)
           pauseMs = 50
           if (signal.aborted) return
@@ -458,6 +414,8 @@ export const openPostgresLog = async ({
     close: async () => {
       closed = true
       wake.all()
+      tell()
+      await telling
       await Promise.all([writer.close(), listener.close(), pool.end()])
     },
   }
