@@ -32,7 +32,7 @@ import {feedingBy} from './feeding.ts'
  *   npm run bench:encryption [-- --quick]
  */
 // As the server and the rebuild have it: sharing out garbage would take the core that the database works on.
-for (const flag of ['--no-parallel-scavenge', '--semi-space-growth-factor=1', '--heap-growing-percent=50'])
+for (const flag of ['--no-parallel-scavenge', '--semi-space-growth-factor=1', '--heap-growing-percent=200'])
   setFlagsFromString(flag)
 
 const {values: options} = parseArgs({options: {quick: {type: 'boolean', default: false}}})

@@ -18,7 +18,7 @@ const RUN = new RegExp(
 // What most messages are, several times as fast.
 const ASCII_RUN = /[a-z0-9_]+/g
 const ASCII = /^\p{ASCII}*$/u
-const MAX_LENGTH = 100
+export const MAX_LENGTH = 100
 
 /** A word, or two neighbours of a script without spaces. `last`: the character that a run of such a script ends with. */
 export type Word = {text: string; last?: string}

@@ -3,7 +3,7 @@ import {within} from '../database/reconnect.ts'
 import {addressOf, isFaulty} from '../log/codec.ts'
 import type {TailEvent} from '../log/tail.ts'
 import {type Generation, targetOf} from './generations.ts'
-import {eraseStatements, foldRows, type ReadTable, type Statement} from './readTable.ts'
+import {type Copy, eraseStatements, foldRows, type ReadTable, type Statement} from './readTable.ts'
 
 /** Events that are folded in memory and written at once. */
 const BATCH_EVENTS = 5_000
@@ -24,33 +24,19 @@ export type Feeding = {
  * the lease has gone to another node or a checkpoint was moved: that is the fence, and no clock or pause gets round it.
  * A generation that can't take an event stops there, the others go on.
  */
-export const feed = (feeding: Feeding, generations: readonly Generation[], page: TailEvent[]): Promise<void> =>
-  write(feeding, foldPage(generations, page))
-
-/** What is to be written of a page. It may be folded while the page before it is still being written. */
-export const foldPage = (generations: readonly Generation[], page: TailEvent[]): Folded[] =>
-  runsOf(page).map((events) => ({
-    events,
-    changes: new Map(generations.filter((one) => isWanted(one, events)).map((one) => [one, fold(one, events)])),
-  }))
-
-export const write = async (feeding: Feeding, folded: readonly Folded[]): Promise<void> => {
-  for (const run of folded) await apply(feeding, run)
+export const feed = async (feeding: Feeding, generations: readonly Generation[], page: TailEvent[]): Promise<void> => {
+  for (const events of runsOf(page)) await apply(feeding, generations, events)
 }
 
-type Change = {statements: Statement[]; fault: string | null}
-/** Events that are written together, and what they come to for each generation. */
-type Folded = {events: TailEvent[]; changes: Map<Generation, Change>}
-
-const isWanted = ({fault, position}: Generation, events: TailEvent[]): boolean =>
+export const isWanted = ({fault, position}: Generation, events: TailEvent[]): boolean =>
   fault === null && (position ?? -1n) < events.at(-1)!.position
 
-const apply = async (feeding: Feeding, {events, changes: folded}: Folded): Promise<void> => {
+const apply = async (feeding: Feeding, generations: readonly Generation[], events: TailEvent[]): Promise<void> => {
   const last = events.at(-1)!
   const changes = new Map<Generation, Statement[]>()
-  for (const [generation, {statements, fault}] of folded) {
-    // It may have stopped since the events were folded.
+  for (const generation of generations) {
     if (!isWanted(generation, events)) continue
+    const {statements, fault} = fold(generation, events)
     if (fault === null) changes.set(generation, statements)
     else if (events.length === 1) await feeding.failed(generation, fault)
     else await applySingly(feeding, generation, events)
@@ -82,63 +68,80 @@ const applySingly = async (feeding: Feeding, generation: Generation, events: Tai
 const fold = (generation: Generation, events: TailEvent[]): Change =>
   foldEvents({...generation, target: targetOf(generation)}, events)
 
-/** What these events, one of {@link runsOf}, do to the rows of `target`; or which one the table can't take. */
+type Change = {statements: Statement[]; copy: Copy | null; fault: string | null}
+
+/**
+ * What these events, one of {@link runsOf}, do to the rows of `target`; or which one the table can't take. `isNew`: no row is
+ * expected to be there that they put, so they may be copied.
+ */
 export const foldEvents = (
   {table, target, position}: {table: ReadTable; target: string; position: bigint | null},
   events: TailEvent[],
+  {isNew = false} = {},
 ): Change => {
   const [first] = events
   if (events.length === 1 && first && isErasure(first)) {
     const rows = foldRows(table)
     table.handlers.UserErased?.(first, rows)
     const erased = eraseStatements(table, target, first.data.userId)
-    return {statements: [...erased, ...rows.statements(target)], fault: null}
+    return {statements: [...erased, ...rows.statements(target)], copy: null, fault: null}
   }
   const rows = foldRows(table)
   for (const event of events) {
     const handler = table.handlers[event.type]
     if (!handler || (position !== null && event.position <= position)) continue
-    if (isFaulty(event)) return {statements: [], fault: `${addressOf(event)}: ${event.fault}`}
+    if (isFaulty(event)) return {statements: [], copy: null, fault: `${addressOf(event)}: ${event.fault}`}
     try {
       handler(event, rows)
     } catch (error) {
-      return {statements: [], fault: `${addressOf(event)}: ${String(error)}`}
+      return {statements: [], copy: null, fault: `${addressOf(event)}: ${String(error)}`}
     }
   }
-  return {statements: rows.statements(target), fault: null}
+  const copy = isNew ? rows.copy(target) : null
+  return {statements: copy ? [] : rows.statements(target), copy, fault: null}
 }
 
-const commit = async (
-  {client, termOf, advanced}: Feeding,
-  changes: Map<Generation, Statement[]>,
-  last: TailEvent,
-): Promise<void> => {
+const commit = async (feeding: Feeding, changes: Map<Generation, Statement[]>, last: TailEvent): Promise<void> => {
+  const {client, termOf} = feeding
   const generations = [...changes.keys()]
   const values: unknown[] = []
-  const parts = [...changes.values()].flat().map(({text, values: own}, index) => {
+  const numbered = ({text, values: own}: Statement): string => {
     const offset = values.length
     values.push(...own)
-    return `c${index} AS (${text.replace(/\$(\d+)/g, (_, n) => `$${Number(n) + offset}`)})`
-  })
-  const n = values.length
-  values.push(
+    return text.replace(/\$(\d+)/g, (_, n) => `$${Number(n) + offset}`)
+  }
+  const parts = [...changes.values()].flat().map((one, index) => `c${index} AS (${numbered(one)})`)
+  const advance = numbered(advanceStatement(termOf, generations, last))
+  const text = parts.length > 0 ? `WITH ${parts.join(', ')} ${advance}` : advance
+  const isLive = generations.every(({table}) => termOf(table.view) !== null)
+  const name = isLive ? nameOf(text) : undefined
+  await committed(feeding, generations, last, client.query({text, values, ...(name && {name})}))
+}
+
+export const advanceStatement = (
+  termOf: Feeding['termOf'],
+  generations: readonly Generation[],
+  last: TailEvent,
+): Statement => ({
+  text: 'SELECT read.advance($1::bigint[], $2::text[], $3::int[], $4::bigint[], $5::bigint, $6::uuid)',
+  values: [
     generations.map(({table}) => termOf(table.view)),
     generations.map(({table}) => table.view),
     generations.map(({generation}) => generation),
     generations.map(({position}) => position?.toString() ?? null),
     last.position.toString(),
     last.id,
-  )
-  const types = ['bigint[]', 'text[]', 'int[]', 'bigint[]', 'bigint', 'uuid']
-  const advance = `SELECT read.advance(${types.map((type, index) => `$${n + index + 1}::${type}`).join(', ')})`
-  const text = parts.length > 0 ? `WITH ${parts.join(', ')} ${advance}` : advance
-  const isLive = generations.every(({table}) => termOf(table.view) !== null)
-  const name = isLive ? nameOf(text) : undefined
-  await within(
-    ANSWER_MS,
-    client.query({text, values, ...(name && {name})}),
-    () => new Error('the database did not answer in time'),
-  )
+  ],
+})
+
+/** Waits for the commit, and remembers what it moved. */
+export const committed = async (
+  {advanced}: Feeding,
+  generations: readonly Generation[],
+  last: TailEvent,
+  commit: Promise<unknown>,
+): Promise<void> => {
+  await within(ANSWER_MS, commit, () => new Error('the database did not answer in time'))
   for (const generation of generations) {
     generation.position = last.position
     generation.eventId = last.id
@@ -184,7 +187,7 @@ export const runsOf = (page: TailEvent[]): TailEvent[][] => {
 }
 
 /** The statement was refused because of a row, not because of the connection, the lease or the server. */
-const isRowError = (error: unknown): boolean => {
+export const isRowError = (error: unknown): boolean => {
   const code = (error as {code?: unknown}).code
   return typeof code === 'string' && /^(21|22|23)/.test(code)
 }

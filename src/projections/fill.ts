@@ -1,16 +1,23 @@
+import {setImmediate as turn} from 'node:timers/promises'
 import type {Codec} from '../log/codec.ts'
 import type {EventLog, LogRecord} from '../log/eventLog.ts'
 import type {TailEvent} from '../log/tail.ts'
-import {type Feeding, foldPage, write} from './feeding.ts'
+import {openBatch} from './batch.ts'
+import {type Feeding, feed} from './feeding.ts'
 import type {Generation} from './generations.ts'
 
-/** Events read before they are written together: many a statement is what makes a rebuild fast; memory bounds them. */
-const GATHER_EVENTS = 1_000
+/** Events that are written together: many a message is what makes a rebuild fast; memory bounds them. */
+const BATCH_EVENTS = 1_000
+/** Events that are opened at a time: in between what is under way to and from the database goes on. */
+const OPENED_AT_ONCE = 128
 
 /** An event that no table has a handler for: it is not even opened, only its position counts. */
 const passedOver = ({id, type, stream, revision, position}: LogRecord): TailEvent => {
   return {id, type, stream, revision, position, fault: 'no table needs it'}
 }
+
+type Source = {log: EventLog; codec: Codec}
+type Options = {signal: AbortSignal; onProgress?: (events: number, position: bigint) => void}
 
 /**
  * Brings generations, each from its own position, to where the log ended when this was last looked at, in one reading of
@@ -18,43 +25,90 @@ const passedOver = ({id, type, stream, revision, position}: LogRecord): TailEven
  * and the position.
  */
 export const fill = async (
-  {log, codec}: {log: EventLog; codec: Codec},
+  source: Source,
   feeding: Feeding,
   generations: readonly Generation[],
-  {signal, onProgress = () => {}}: {signal: AbortSignal; onProgress?: (events: number, position: bigint) => void},
+  options: Options,
 ): Promise<void> => {
-  const going = generations.filter(({fault}) => fault === null)
-  if (going.length === 0) return
-  const isNeeded = ({type}: LogRecord) =>
-    type === 'UserErased' || going.some(({fault, table}) => fault === null && table.handlers[type] !== undefined)
-  let gathered: TailEvent[] = []
+  for (;;) {
+    const going = generations.filter(({fault}) => fault === null)
+    if (going.length === 0 || (await fillInBatches(source, feeding, going, options))) return
+    await fillByStatements(source, feeding, going, options)
+  }
+}
+
+/** False where a batch could not be written. */
+const fillInBatches = async (
+  source: Source,
+  feeding: Feeding,
+  going: readonly Generation[],
+  {signal, onProgress = () => {}}: Options,
+): Promise<boolean> => {
+  let batch = openBatch(going)
   let read = 0
-  let written = Promise.resolve()
-  const writeGathered = async () => {
-    if (read === 0) return
-    const [events, count] = [gathered, read]
-    gathered = []
+  let written = Promise.resolve(true)
+  const writeBatch = async (position: bigint): Promise<boolean> => {
+    const [full, count] = [batch, read]
+    batch = openBatch(going)
     read = 0
-    const folded = foldPage(going, events)
-    await written
-    written = write(feeding, folded).then(() => onProgress(count, events.at(-1)!.position))
+    if (!(await written)) return false
+    written = full.write(feeding).then((isWritten) => {
+      if (isWritten) onProgress(count, position)
+      return isWritten
+    })
     // It is awaited by the next write; until then nobody else may hear of it.
     written.catch(() => {})
+    return true
   }
   try {
-    for await (const records of ahead(log.readAll({after: lowest(going)}))) {
-      if (signal.aborted) return
-      gathered.push(...(await codec.decode(records.filter(isNeeded))))
-      const last = records.at(-1)!
-      if (!isNeeded(last)) gathered.push(passedOver(last))
-      read += records.length
+    let position = 0n
+    for await (const page of opened(source, going)) {
+      if (signal.aborted) return true
+      await batch.add(page.events)
+      read += page.read
+      position = page.events.at(-1)!.position
       // PostgreSQL writes these while the next ones are read, opened and folded.
-      if (read >= GATHER_EVENTS) await writeGathered()
-      if (going.every(({fault}) => fault !== null)) return
+      if (read >= BATCH_EVENTS && !(await writeBatch(position))) return false
     }
-    await writeGathered()
+    if (read > 0 && !(await writeBatch(position))) return false
+    return await written
   } finally {
     await written
+  }
+}
+
+/** Past what a batch could not hold: a row is put in the place of another, or the event is found that can't be taken. */
+const fillByStatements = async (
+  source: Source,
+  feeding: Feeding,
+  going: readonly Generation[],
+  {signal, onProgress = () => {}}: Options,
+): Promise<void> => {
+  for await (const {events, read} of opened(source, going, BATCH_EVENTS)) {
+    if (signal.aborted) return
+    await feed(feeding, going, events)
+    onProgress(read, events.at(-1)!.position)
+  }
+}
+
+/** The log from where the first of these generations is. What no table needs is not even opened. */
+async function* opened(
+  {log, codec}: Source,
+  going: readonly Generation[],
+  limit = Number.POSITIVE_INFINITY,
+): AsyncGenerator<{events: TailEvent[]; read: number}> {
+  const isNeeded = ({type}: LogRecord) =>
+    type === 'UserErased' || going.some(({table}) => table.handlers[type] !== undefined)
+  for await (const records of ahead(log.readAll({after: lowest(going), limit}))) {
+    const needed = records.filter(isNeeded)
+    const events: TailEvent[] = []
+    for (let at = 0; at < needed.length; at += OPENED_AT_ONCE) {
+      events.push(...(await codec.decode(needed.slice(at, at + OPENED_AT_ONCE))))
+      await turn()
+    }
+    const last = records.at(-1)!
+    if (!isNeeded(last)) events.push(passedOver(last))
+    yield {events, read: records.length}
   }
 }
 

@@ -81,13 +81,18 @@ export const isReadTable = (value: unknown): value is ReadTable =>
 /** A statement with its parameters, numbered from `$1`. */
 export type Statement = {text: string; values: unknown[]}
 
+/** Rows that are not there yet, as `COPY` reads them: for many of them that is several times as fast as a statement. */
+export type Copy = {text: string; rows: Buffer}
+
 type Change =
   | {kind: 'put'; row: Row}
   | {kind: 'patch'; key: Row; values: Row; amounts: {[column: string]: number}}
   | {kind: 'remove'; key: Row}
 
 /** The changes of one run of events to one table, at most one a row. */
-export const foldRows = (table: ReadTable): Rows & {statements(target: string): Statement[]; size(): number} => {
+export const foldRows = (
+  table: ReadTable,
+): Rows & {statements(target: string): Statement[]; copy(target: string): Copy | null; size(): number} => {
   const changes = new Map<string, Change>()
   const keyOf = (row: Row): string => table.key.map((column) => `${row[column]}`).join('\0')
   const keyColumns = (row: Row): Row => Object.fromEntries(table.key.map((column) => [column, row[column]!]))
@@ -119,6 +124,15 @@ export const foldRows = (table: ReadTable): Rows & {statements(target: string): 
     add: (key, amounts) => change(key, {}, amounts),
     remove: (key) => changes.set(keyOf(key), {kind: 'remove', key: keyColumns(key)}),
     size: () => changes.size,
+    // Null: there are none, or there is more to be done than to put some.
+    copy: (target) => {
+      const puts: Row[] = []
+      for (const one of changes.values()) {
+        if (one.kind !== 'put') return null
+        puts.push(one.row)
+      }
+      return puts.length > 0 ? copyOf(table, target, puts) : null
+    },
     statements: (target) => {
       const puts: Row[] = []
       const removes: Row[] = []
@@ -158,6 +172,22 @@ const arrayOf = (rows: Row[], column: string): string => {
   return `{${elements.join(',')}}`
 }
 const SPECIAL = /["\\]/
+
+const copyOf = (table: ReadTable, target: string, rows: Row[]): Copy => {
+  const columns = Object.keys(table.columns)
+  const lines = rows.map((row) => {
+    let line = ''
+    for (const [index, column] of columns.entries()) line += `${index === 0 ? '' : '\t'}${fieldOf(row[column] ?? null)}`
+    return `${line}\n`
+  })
+  return {text: `COPY ${target} (${columns.join(', ')}) FROM STDIN`, rows: Buffer.from(lines.join(''))}
+}
+
+const fieldOf = (value: Value): string => {
+  if (typeof value !== 'string') return value === null ? '\\N' : String(value)
+  return COPY_SPECIAL.test(value) ? value.replace(/[\\\n\r\t]/g, '\\$&') : value
+}
+const COPY_SPECIAL = /[\\\n\r\t]/
 
 const putStatement = (table: ReadTable, target: string, rows: Row[]): Statement => {
   const columns = Object.keys(table.columns)

@@ -3,18 +3,32 @@ import {Client} from 'pg'
 import {afterAll, beforeAll, describe, expect, it} from 'vitest'
 import {newRoomId} from '../../src/keys/ids.ts'
 import type {EventLog} from '../../src/log/eventLog.ts'
-import type {Feeding} from '../../src/projections/feeding.ts'
+import {type Feeding, feed} from '../../src/projections/feeding.ts'
 import {fill} from '../../src/projections/fill.ts'
 import {beginAnew, type Generation, readGenerations, targetOf} from '../../src/projections/generations.ts'
 import {messages} from '../../src/projections/messages.ts'
 import {roomMembers} from '../../src/projections/roomMembers.ts'
 import {rooms} from '../../src/projections/rooms.ts'
+import {search} from '../../src/projections/search.ts'
 import {joined, left, roomCreated, sent} from '../support/events.ts'
 import {openPlace, type Place} from '../support/place.ts'
 import {person} from '../support/specification.ts'
 
 const ann = person('Ann')
-const tables = [rooms, roomMembers, messages]
+const bob = person('Bob')
+const tables = [rooms, roomMembers, messages, search]
+/** What `COPY` or a tsvector has a meaning for. */
+const odd = [
+  'a\tb\\tc\\',
+  'one\ntwo\r\nthree\r',
+  '\\.',
+  '\\N',
+  "it's {a,\"b\"} 'c':1A,2 & d:* | !e",
+  'ünï 東京都 🎉',
+  ' ',
+  'a word, and one more: x'.repeat(30),
+]
+const contentOf = (seq: number) => (seq < odd.length ? {content: odd[seq]!} : {})
 const signal = new AbortController().signal
 
 describe('fill', () => {
@@ -29,8 +43,10 @@ describe('fill', () => {
     await place.given(roomCreated(roomId, ann), joined(roomId, ann))
     // More than are written at once, so that a page is folded while the one before is on its way.
     for (let chunk = 0; chunk < 25; chunk++)
-      await place.given(...Array.from({length: 100}, (_, n) => sent(roomId, chunk * 100 + n, ann)))
-    await place.given(left(roomId, ann), joined(roomId, person('Bob')))
+      await place.given(
+        ...Array.from({length: 100}, (_, n) => sent(roomId, chunk * 100 + n, ann, contentOf(chunk * 100 + n))),
+      )
+    await place.given(left(roomId, ann), joined(roomId, bob))
   })
   afterAll(async () => {
     await client.end()
@@ -78,7 +94,7 @@ describe('fill', () => {
     const head = (await place.log.head())!
     expect(read()).toBe(Number(head))
     const together = await all()
-    expect(together.map((rows) => rows.length)).toEqual([2_500, 1, 1])
+    expect(together.map((rows) => rows.length)).toEqual([2_500, 1, 1, 2_500])
     for (const one of await begin()) await fillAll([one])
     expect(await all()).toEqual(together)
     for (const {position} of await readGenerations(place.pool, tables)) expect(position).toBe(head)
@@ -110,12 +126,26 @@ describe('fill', () => {
     }
     await fillAll(generations, log)
     const stopped = generations.filter(({fault}) => fault !== null)
-    expect(stopped.map(({table}) => table.name).sort()).toEqual(['messages', 'rooms'])
+    expect(stopped.map(({table}) => table.name).sort()).toEqual(['messages', 'rooms', 'search'])
     for (const {fault, position} of stopped) {
       expect(fault).toContain(`event ${bad.id} at position 1000`)
       expect(position).toBe(999n)
     }
     expect(generations.find(({table}) => table === roomMembers)!.position).toBe(await place.log.head())
     expect((await rowsIn(generations.find(({table}) => table === messages)!)).length).toBe(999 - 3)
+  })
+
+  it('copies the same rows that a node writes which follows the log', async () => {
+    // Whoever joins again is put in the place of who is there.
+    await place.given(joined(roomId, bob), sent(roomId, 2_500, bob))
+    await place.given({type: 'UserErased', data: {userId: bob.userId}}, sent(roomId, 2_501, bob))
+    await fillAll(await begin())
+    const copied = await all()
+    const generations = await begin()
+    for await (const page of place.log.readAll())
+      await feed({...feeding, client}, generations, await place.codec.decode(page))
+    expect(await all()).toEqual(copied)
+    const texts = copied[0]!.slice(0, odd.length).map((row) => (row as {content: string}).content)
+    expect(texts).toEqual(odd)
   })
 })
