@@ -1,5 +1,6 @@
 import {appends} from './figures/appends.ts'
 import {eventStore} from './figures/eventStore.ts'
+import {growth} from './figures/growth.ts'
 import {logins} from './figures/logins.ts'
 import {memory} from './figures/memory.ts'
 import {postCreation, postListsWritten} from './figures/postCreation.ts'
@@ -30,4 +31,5 @@ export const figures: readonly Figure[] = [
   memory,
   starts,
   verify,
+  growth,
 ]

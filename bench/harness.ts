@@ -18,6 +18,9 @@ export type Row = {
   busy?: {ours: Busy; baseline: Busy}
 }
 
+/** What something costs by how much there is of what may make it grow: `at` 10,000 of them, and so on. */
+export type Growth = {what: string; unit: string; of: string; at: {[count: string]: number}}
+
 type Busy = {server: number; generator: number}
 
 export type Bench = {
@@ -31,19 +34,20 @@ export type Bench = {
 }
 
 /** `name` is what `--only` takes. */
-export type Figure = {name: string; measure(bench: Bench): Promise<Row[]>}
+export type Figure = {name: string; measure(bench: Bench): Promise<(Row | Growth)[]>}
 
 /**
- * Measures all sides in turn, each round in the other order, after one round that does not count. So what disturbs the
- * machine for a while disturbs all sides alike.
+ * Measures all sides in turn, each round in the other order, so what disturbs the machine for a while disturbs all sides
+ * alike. Before, one round that does not count; not where each round begins with new processes (`afresh`).
  */
 export const inTurn = async <Side extends string, Sample>(
   {rounds, quick}: Bench,
   sides: Record<Side, () => Promise<Sample>>,
+  {afresh = false} = {},
 ): Promise<Record<Side, Sample[]>> => {
   const names = Object.keys(sides) as Side[]
   const samples = Object.fromEntries(names.map((name) => [name, [] as Sample[]])) as Record<Side, Sample[]>
-  for (let round = quick ? 0 : -1; round < rounds; round++) {
+  for (let round = quick || afresh ? 0 : -1; round < rounds; round++) {
     for (const name of round % 2 === 0 ? names : names.toReversed()) {
       const sample = await sides[name]()
       if (round >= 0) samples[name].push(sample)
@@ -177,35 +181,35 @@ const shown = (value: number): string =>
         ? value.toFixed(1)
         : value.toFixed(2)
 
-/** The rows as a Markdown table, with what each leaves out below it. */
-export const markdown = (rows: readonly Row[]): string => {
-  const lines = rows.map(({figure, against, unit, ours, baseline, ratio, target, met}) =>
-    [
-      '',
-      figure,
-      against,
-      unit,
-      shown(ours),
-      shown(baseline),
-      ratio.toFixed(2),
-      target,
-      met === null ? '' : met ? 'yes' : '**no**',
-      '',
-    ]
-      .join(' | ')
-      .trim(),
-  )
+/** What was measured as Markdown: one table of all figures, what each leaves out, and how costs grow. */
+export const markdown = (measured: readonly (Row | Growth)[]): string => {
+  const rows = measured.filter((one) => 'ratio' in one)
+  const growth = measured.filter((one) => 'at' in one)
   const left = [...Map.groupBy(rows, ({leavesOut}) => leavesOut)].map(
     ([what, of]) => `- ${[...new Set(of.map(({figure}) => figure))].join('; ')}: ${what}`,
   )
   return [
-    '| figure | baseline | unit | ours | baseline | ratio | target | met |',
+    line('figure', 'baseline', 'unit', 'ours', 'baseline', 'ratio', 'target', 'met'),
     '|---|---|---|---:|---:|---:|---|---|',
-    ...lines,
+    ...rows.map(({figure, against, unit, ours, baseline, ratio, target, met}) => {
+      const verdict = met === null ? '' : met ? 'yes' : '**no**'
+      return line(figure, against, unit, shown(ours), shown(baseline), ratio.toFixed(2), target, verdict)
+    }),
     '',
     'What the figures leave out:',
     '',
     ...left,
+    ...[...Map.groupBy(growth, ({of}) => of)].flatMap(([of, costs]) => {
+      const counts = Object.keys(costs[0]!.at)
+      return [
+        '',
+        line(of, 'unit', ...counts.map((count) => Number(count).toLocaleString('en'))),
+        `|---|---|${'---:|'.repeat(counts.length)}`,
+        ...costs.map(({what, unit, at}) => line(what, unit, ...counts.map((count) => shown(at[count]!)))),
+      ]
+    }),
     '',
   ].join('\n')
 }
+
+const line = (...cells: string[]): string => `| ${cells.join(' | ')} |`

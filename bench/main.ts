@@ -1,7 +1,7 @@
 import {readFile, writeFile} from 'node:fs/promises'
 import {parseArgs} from 'node:util'
 import {figures} from './figures.ts'
-import {type Bench, markdown, type Row} from './harness.ts'
+import {type Bench, type Growth, markdown, type Row} from './harness.ts'
 import {openPlace, pinGenerator} from './place.ts'
 
 const HELP = `npm run bench -- [options]
@@ -29,7 +29,7 @@ const {values: options} = parseArgs({
 })
 
 /** By figure, in the order of the list. */
-type Kept = {[figure: string]: {at: string; rows: Row[]}}
+type Kept = {[figure: string]: {at: string; rows: (Row | Growth)[]}}
 
 const readKept = async (file: string | undefined): Promise<Kept> => {
   if (file === undefined) return {}
@@ -37,7 +37,7 @@ const readKept = async (file: string | undefined): Promise<Kept> => {
   return JSON.parse(text) as Kept
 }
 
-const rowsOf = (kept: Kept): Row[] => figures.flatMap(({name}) => kept[name]?.rows ?? [])
+const rowsOf = (kept: Kept): (Row | Growth)[] => figures.flatMap(({name}) => kept[name]?.rows ?? [])
 
 const measure = async (): Promise<number> => {
   const wanted = options.only?.split(',') ?? figures.map(({name}) => name)
@@ -66,8 +66,8 @@ const measure = async (): Promise<number> => {
         const rows = await measure(bench)
         kept[name] = measured[name] = {at: new Date().toISOString(), rows}
         if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify(kept, null, 2)}\n`)
-        for (const {unit, ours, baseline, ratio, met} of rows)
-          bench.say(`${ours} ${unit}, ${baseline}, ${ratio} ${met}`)
+        for (const row of rows)
+          if ('ratio' in row) bench.say(`${row.ours} ${row.unit}, ${row.baseline}, ${row.ratio} ${row.met}`)
       } catch (error) {
         // The others are worth knowing all the same.
         status = 1

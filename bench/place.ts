@@ -56,6 +56,8 @@ export type Place = {
   server(options: {databaseUrl: string; env?: NodeJS.ProcessEnv; nodeFlags?: string[]}): Promise<Running>
   /** A file of baselines/: it is given `options` as JSON, and says `ready` on a line. */
   baseline(file: string, options: object): Promise<Running>
+  /** A command of ours, from its start to its end. Answers the seconds. */
+  command(args: string[], options: {databaseUrl: string}): Promise<number>
   /** A file of baselines/ that does its work and says what came out, as JSON on one line. */
   work<T>(file: string, options: object): Promise<T>
   /** Ends the processes that were started since the last time, and drops the fresh databases. */
@@ -178,7 +180,7 @@ export const openPlace = async (dataDir: string | null, profileDir: string | nul
     freshDatabase: (fill, of) =>
       asClient(async (client, urlOf) => {
         const name = `fresh_${++fresh}`
-        const template = of === undefined ? 'template0' : `${new URL(of).pathname.slice(1)} STRATEGY file_copy`
+        const template = of === undefined ? 'template0' : `${/\/(\w+)(?=\?|$)/.exec(of)![1]} STRATEGY file_copy`
         await client.query(`DROP DATABASE IF EXISTS ${name}`)
         await client.query(`CREATE DATABASE ${name} TEMPLATE ${template}`)
         await onServerCore(() => fill(urlOf(name)))
@@ -207,12 +209,12 @@ export const openPlace = async (dataDir: string | null, profileDir: string | nul
       const args = [join(BASELINES, file), JSON.stringify({...options, port})]
       return start(args, {port, ready: /^ready$/, env: {NODE_ENV: 'production'}})
     },
-    work: async (file, options) => {
-      const command = [process.execPath, join(BASELINES, file), JSON.stringify(options)]
-      if (isPinnable) command.unshift('taskset', '-c', String(SERVER_CORE))
-      const {stdout} = await promisify(execFile)(command[0]!, command.slice(1), {env: {PATH: process.env.PATH}})
-      return JSON.parse(stdout)
+    command: async (args, {databaseUrl}) => {
+      const began = performance.now()
+      await runPinned([SERVER, ...args], {...SECRETS, DATABASE_URL: databaseUrl, DATA_DIR: join(folder, 'server')})
+      return (performance.now() - began) / 1_000
     },
+    work: async (file, options) => JSON.parse(await runPinned([join(BASELINES, file), JSON.stringify(options)], {})),
     endProcesses,
     end: async () => {
       await endProcesses()
@@ -220,6 +222,14 @@ export const openPlace = async (dataDir: string | null, profileDir: string | nul
       if (dataDir === null) await rm(folder, {recursive: true, force: true})
     },
   }
+}
+
+/** Runs on the server's core to its end. Answers what it printed. */
+const runPinned = async (args: string[], env: NodeJS.ProcessEnv): Promise<string> => {
+  const command = [process.execPath, ...args]
+  if (isPinnable) command.unshift('taskset', '-c', String(SERVER_CORE))
+  const options = {env: {PATH: process.env.PATH, ...env}}
+  return (await promisify(execFile)(command[0]!, command.slice(1), options)).stdout
 }
 
 const untilSaid = (child: ChildProcess, ready: RegExp): Promise<void> => {

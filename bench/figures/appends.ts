@@ -9,7 +9,11 @@ export const appends: Figure = {
     const url = await place.freshDatabase(async () => {})
     const measure = (mode: 'log' | 'locked' | 'bare') => () =>
       place.work<{perSecond: number}>('appends.ts', {mode, url, writers: WRITERS, seconds: quick ? 0.5 : 4})
-    const samples = await inTurn(bench, {log: measure('log'), locked: measure('locked'), bare: measure('bare')})
+    const samples = await inTurn(
+      bench,
+      {log: measure('log'), locked: measure('locked'), bare: measure('bare')},
+      {afresh: true},
+    )
     const of = (side: {perSecond: number}[]) => side.map(({perSecond}) => perSecond)
     const about = {
       figure: `append, ${WRITERS} writers, one event each, durable`,

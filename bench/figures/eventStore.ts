@@ -12,13 +12,21 @@ export const eventStore: Figure = {
       return []
     }
     const prefix = `bench${Date.now()}.`
-    const options = {url, prefix, writers: WRITERS, seconds: quick ? 0.5 : 4, events: quick ? 1_000 : 30_000}
+    const options = {url, prefix, writers: WRITERS, seconds: quick ? 0.5 : 3, events: quick ? 1_000 : 100_000}
     const work = (side: 'adapter' | 'client', what: 'append' | 'catchUp' | 'fill') => () =>
       place.work<{perSecond: number}>('eventStore.ts', {...options, side, what})
     const of = (side: {perSecond: number}[]) => side.map(({perSecond}) => perSecond)
     await work('adapter', 'fill')()
-    const caughtUp = await inTurn(bench, {ours: work('adapter', 'catchUp'), same: work('client', 'catchUp')})
-    const appended = await inTurn(bench, {ours: work('adapter', 'append'), same: work('client', 'append')})
+    const caughtUp = await inTurn(
+      bench,
+      {ours: work('adapter', 'catchUp'), same: work('client', 'catchUp')},
+      {afresh: true},
+    )
+    const appended = await inTurn(
+      bench,
+      {ours: work('adapter', 'append'), same: work('client', 'append')},
+      {afresh: true},
+    )
     const about = {
       against: '@eventstore/db-client on the same path',
       unit: 'events/s',

@@ -39,10 +39,14 @@ export const memory: Figure = {
       await running.stop()
       return {idle, grown}
     }
-    const {ours, same} = await inTurn(bench, {
-      ours: measure(() => place.server({databaseUrl})),
-      same: measure(() => place.baseline('bareSockets.ts', {durable: false})),
-    })
+    const {ours, same} = await inTurn(
+      bench,
+      {
+        ours: measure(() => place.server({databaseUrl})),
+        same: measure(() => place.baseline('bareSockets.ts', {durable: false})),
+      },
+      {afresh: true},
+    )
     const leavesOut =
       'The database’s memory, and what requests and messages leave behind: these servers did nothing yet.'
     return [

@@ -60,7 +60,7 @@ const CONTENT = textOf(100)
  * 16 people send into one room until the time is over and all have everything: four messages under way each, or so many a
  * second.
  */
-const flood = async (
+export const flood = async (
   running: Running,
   wires: readonly Wire[],
   {roomId, seconds, perSecond}: {roomId: RoomId; seconds: number; perSecond: number | undefined},
@@ -89,7 +89,7 @@ const flood = async (
     for (let n = 0; n < seconds * perSecond; n++) {
       const early = began + (n * 1_000) / perSecond - performance.now()
       if (early > 0) await pause(early)
-      under.push(sendOne(senders[n % SENDERS]!))
+      under.push(sendOne(senders[n % senders.length]!))
     }
     await Promise.all(under)
   }

@@ -1,4 +1,4 @@
-import {setTimeout as pause} from 'node:timers/promises'
+import {setTimeout as pause, setImmediate as turn} from 'node:timers/promises'
 import type {ReadResp} from '@eventstore/db-client/generated/streams_pb.js'
 import {
   type AppendResult,
@@ -162,6 +162,8 @@ export const openEventStoreDbLog = async ({
         const woken = wake.next()
         if (signal.aborted) return
         if (waiting.length > 0) {
+          // gRPC hands over one by one what arrived together.
+          await turn()
           const page = waiting
           waiting = []
           bytes = 0
