@@ -271,10 +271,12 @@ export const openExecute = ({log, codec}: {log: EventLog; codec: Codec}) => {
     stream.busy = true
     // Lets the commands of this turn of the event loop share the first append.
     await Promise.resolve()
+    let begins = false
     while (stream.waiting.length > 0) {
       await giveWay(stream)
       const batch = stream.waiting
       stream.waiting = []
+      begins = batch.every((work) => work.begins)
       try {
         await round(name, stream, batch)
       } catch (error) {
@@ -282,6 +284,8 @@ export const openExecute = ({log, codec}: {log: EventLog; codec: Codec}) => {
       }
     }
     stream.busy = false
+    // What was only just begun is seldom written again, and would drive from memory what is.
+    if (begins) streams.delete(name)
   }
 
   /**
