@@ -1,6 +1,6 @@
 import {randomUUID} from 'node:crypto'
 import {Pool} from 'pg'
-import {APPEND_ALL, APPEND_SETTINGS, appendAllValues} from '../../src/log/postgresAppend.ts'
+import {APPEND_SETTINGS, appendStatement} from '../../src/log/postgresAppend.ts'
 import {openPostgresLog} from '../../src/log/postgresLog.ts'
 
 /**
@@ -34,11 +34,7 @@ const appendTo = {
     const {data, metadata, ...rest} = event()
     const written = {...rest, data: JSON.stringify(data), metadata: JSON.stringify(metadata)}
     const expected = revision === -1 ? 'none' : revision
-    const {rowCount} = await pool.query({
-      name: 'append',
-      text: APPEND_ALL,
-      values: appendAllValues([{stream: name, expected, events: [written]}]),
-    })
+    const {rowCount} = await pool.query(appendStatement([{stream: name, expected, events: [written]}]))
     if (rowCount !== 1) throw new Error('conflict')
   },
   bare: async ({name, revision}: {name: string; revision: number}) => {

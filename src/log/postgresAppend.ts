@@ -65,12 +65,20 @@ END $$;
 /** For whoever appends: a plan is made once, and must not rest on how few events there were then. */
 export const APPEND_SETTINGS = 'SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off'
 
-/**
- * What nearly every append needs, at half the time of `log.append`: all of the batch, or nothing where an append may be a
- * conflict or a repeat. `last_id` stands on the first event of an append to a stream that exists: the id of the append's
- * last event, which must not be there already. That nobody has been quicker is the unique key's to say.
- */
-export const APPEND_ALL = `
+const APPEND_ONE = `
+WITH top AS (
+  UPDATE log.head SET position = position + 1
+  WHERE $7::uuid IS NULL OR (
+    SELECT e.id <> $7::uuid FROM log.events e WHERE e.stream = $1 AND e.revision = $2::bigint - 1
+  )
+  RETURNING position
+)
+INSERT INTO log.events (position, stream, revision, id, type, data, metadata)
+SELECT position, $1, $2::bigint, $3, $4, $5, $6 FROM top
+RETURNING position`
+
+/** The same for several events, an array a column; one alone takes a fifth longer by it. */
+const APPEND_ALL = `
 WITH new AS (
   SELECT * FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::json[], $6::json[], $7::uuid[])
     WITH ORDINALITY AS n(stream, revision, id, type, data, metadata, last_id, n)
@@ -87,34 +95,36 @@ INSERT INTO log.events (position, stream, revision, id, type, data, metadata)
 SELECT before + n, stream, revision, id, type, data, metadata FROM top, new
 RETURNING position`
 
-export const appendAllValues = (batch: readonly Append[]): unknown[] => {
-  const columns: unknown[][] = [[], [], [], [], [], [], []]
-  for (const {stream, expected, events} of batch) {
-    const before = expected === 'none' ? -1 : expected
-    events.forEach(({id, type, data, metadata}, index) => {
+/**
+ * What nearly every append needs, at half the time of `log.append`: stores all of the batch and gives each event's position,
+ * or stores nothing where an append may be a conflict or a repeat. The last parameter stands on the first event of an
+ * append to a stream that exists: the id of the append's last event, which must not be there already. That nobody has been
+ * quicker is the unique key's to say.
+ */
+export const appendStatement = (batch: readonly Append[]): {name: string; text: string; values: unknown[]} => {
+  const rows = batch.flatMap(({stream, expected, events}) =>
+    events.map(({id, type, data, metadata}, index): unknown[] => {
       const lastId = index === 0 && expected !== 'none' ? events.at(-1)!.id : null
-      const row = [stream, before + 1 + index, id, type, data, metadata, lastId]
-      for (const [column, value] of row.entries()) columns[column]!.push(value)
-    })
-  }
-  return columns
+      return [stream, revisionOf(expected) + 1 + index, id, type, data, metadata, lastId]
+    }),
+  )
+  const [first] = rows
+  if (rows.length === 1) return {name: 'log append one', text: APPEND_ONE, values: first!}
+  return {name: 'log append all', text: APPEND_ALL, values: first!.map((_, column) => rows.map((row) => row[column]))}
 }
+
+const revisionOf = (expected: ExpectedRevision): number => (expected === 'none' ? -1 : expected)
 
 /** At most one append a stream. */
 export const appendBatch = async (client: Client, batch: readonly Append[]): Promise<Verdict[]> => {
   try {
-    const {rows} = await client.query<[string]>({
-      name: 'log append all',
-      text: APPEND_ALL,
-      values: appendAllValues(batch),
-      rowMode: 'array',
-    } as never)
+    const {rows} = await client.query<[string]>({...appendStatement(batch), rowMode: 'array'} as never)
     if (rows.length > 0) {
       let stored = 0
       return batch.map(({expected, events}) => {
         stored += events.length
         const [position] = rows[stored - 1]!
-        return {revision: (expected === 'none' ? -1 : expected) + events.length, position: BigInt(position)}
+        return {revision: revisionOf(expected) + events.length, position: BigInt(position)}
       })
     }
   } catch (error) {
@@ -132,7 +142,7 @@ const judgeBatch = async (client: Client, batch: readonly Append[]): Promise<Ver
       ({id, type, data, metadata}) =>
         `{"i":${JSON.stringify(id)},"t":${JSON.stringify(type)},"d":${data},"m":${metadata}}`,
     )
-    return `{"s":${JSON.stringify(stream)},"r":${expected === 'none' ? -1 : expected},"e":[${items.join(',')}]}`
+    return `{"s":${JSON.stringify(stream)},"r":${revisionOf(expected)},"e":[${items.join(',')}]}`
   })
   const {rows} = await client.query<[string, string, string]>({
     name: 'log append',
