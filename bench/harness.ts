@@ -101,7 +101,7 @@ export const judge = ({
 export type Work = {perSecond: number; cpuMicros: number; busy: number; generatorBusy: number}
 
 /** Begins to watch a server at work. In the end it is told how much was done. */
-export const beginWork = async (running: Running): Promise<(count: number) => Promise<Work>> => {
+export const beginWork = async (running: Pick<Running, 'cpuMs'>): Promise<(count: number) => Promise<Work>> => {
   const cpuBefore = await running.cpuMs()
   const generator = process.cpuUsage()
   const began = performance.now()

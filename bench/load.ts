@@ -1,3 +1,4 @@
+import {setTimeout as pause} from 'node:timers/promises'
 import autocannon from 'autocannon'
 import {beginWork, type Work} from './harness.ts'
 import type {Running} from './place.ts'
@@ -8,33 +9,37 @@ type Request = NonNullable<autocannon.Options['requests']>[number]
 
 /** Requests as fast as they are answered, or `rate` a second, by so many connections; each must be answered with 200. */
 export const load = async (
-  running: Running,
+  {url, ...running}: Running,
   {
     connections = 100,
     seconds,
     rate,
     requests,
-  }: {connections?: number; seconds: number; rate?: number; requests: Request[]},
+  }: {connections?: number; seconds: number; rate?: number | undefined; requests: Request[]},
 ): Promise<Load> => {
-  const working = await beginWork(running)
   const times: number[] = []
-  const result = await new Promise<autocannon.Result>((resolve, reject) => {
-    const instance = autocannon(
-      {
-        url: running.url,
-        connections,
-        duration: seconds,
-        requests,
-        ...(rate === undefined ? {} : {overallRate: rate}),
-      },
-      (error, done) => (error ? reject(error) : resolve(done)),
-    )
-    instance.on('response', (_client, _status, _bytes, ms) => times.push(ms))
-  })
+  const run = (options: Partial<autocannon.Options>) =>
+    new Promise<autocannon.Result>((resolve, reject) => {
+      const instance = autocannon({url, duration: seconds, requests, ...options}, (error, result) =>
+        error ? reject(error) : resolve(result),
+      )
+      instance.on('response', (_client, _status, _bytes, ms) => times.push(ms))
+    })
+  /** autocannon sends what it may in a second at the second's beginning: so each connection has a beginning of its own. */
+  const spread = (perSecond: number) => {
+    const count = Math.min(connections, Math.floor(perSecond))
+    return Array.from({length: count}, async (_, n) => {
+      await pause((n * 1_000) / count)
+      return run({connections: 1, overallRate: Math.round(perSecond / count)})
+    })
+  }
+  const working = await beginWork(running)
+  const results = await Promise.all(rate === undefined ? [run({connections})] : spread(rate))
   const worked = await working(times.length)
-  if (result.errors > 0 || result.non2xx > 0) {
+  for (const {errors, non2xx, ...result} of results) {
+    if (errors === 0 && non2xx === 0) continue
     const statuses = JSON.stringify((result as unknown as {statusCodeStats: object}).statusCodeStats)
-    throw new Error(`${result.errors} requests failed, ${result.non2xx} were refused: ${statuses}`)
+    throw new Error(`${errors} requests failed, ${non2xx} were refused: ${statuses}`)
   }
   times.sort((a, b) => a - b)
   return {

@@ -8,7 +8,7 @@ export const appends: Figure = {
     const {place, quick} = bench
     const url = await place.freshDatabase(async () => {})
     const measure = (mode: 'log' | 'locked' | 'bare') => () =>
-      place.work<{perSecond: number}>('appends.ts', {mode, url, writers: WRITERS, seconds: quick ? 0.5 : 4})
+      place.work<{perSecond: number}>('appends.ts', {mode, url, writers: WRITERS, seconds: quick ? 0.5 : 3})
     const samples = await inTurn(
       bench,
       {log: measure('log'), locked: measure('locked'), bare: measure('bare')},

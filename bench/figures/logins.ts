@@ -52,7 +52,7 @@ export const logins: Figure = {
     const same = await place.baseline('fixedAnswers.ts', {middleware: true, answers, hash})
     const measure = (running: Running) => async () => {
       const stop = loggingIn(running)
-      const options = {seconds: quick ? 1 : 8, connections: 10, rate: 100, requests: [{path: '/api/posts'}]}
+      const options = {seconds: quick ? 1 : 5, connections: 50, rate: 100, requests: [{path: '/api/posts'}]}
       try {
         return (await load(running, options)).p99
       } finally {

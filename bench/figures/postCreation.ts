@@ -35,7 +35,7 @@ export const postCreation: Figure = {
     const ours = await place.server({databaseUrl})
     const same = await place.baseline('bareQuery.ts', {databaseUrl, secret: SECRETS.SESSION_SECRET})
     const side = (running: Running) => (rate?: number) =>
-      load(running, {seconds: quick ? 1 : 4, connections: PEOPLE, rate, requests: writes(cookies)})
+      load(running, {seconds: quick ? 1 : 3, connections: PEOPLE, rate, requests: writes(cookies)})
     const leavesOut =
       'TLS, a network, attachments. Ours is answered when the log and the read table hold it, sealed under its author’s key; the baseline when its one table does.'
     return compareWork(
@@ -88,7 +88,7 @@ const list = async (bench: Bench, count: number): Promise<Row[]> => {
     answers: [await answerOf(ours.url, '/api/posts')],
   })
   const listed = (running: Running) => (rate?: number) =>
-    load(running, {seconds: quick ? 1 : 3, rate, requests: [{path: '/api/posts'}]})
+    load(running, {seconds: quick ? 1 : 2, rate, requests: [{path: '/api/posts'}]})
   const rows = await compareWork(
     bench,
     {

@@ -16,7 +16,7 @@ const list = async (bench: Bench, count: number): Promise<Row[]> => {
   const none = await place.baseline('fixedAnswers.ts', {middleware: false, answers})
   await assertSame(ours.url, same.url, '/api/posts')
   const side = (running: Running) => (rate?: number) =>
-    load(running, {seconds: quick ? 1 : 3, rate, requests: [{path: '/api/posts'}]})
+    load(running, {seconds: quick ? 1 : 2, rate, requests: [{path: '/api/posts'}]})
   const rows = await compareWork(
     bench,
     {

@@ -55,7 +55,7 @@ export const postPages: Figure = {
       },
     ])
     // At a load that is none, so that it is the table that is measured and no queue.
-    const paced = {seconds, connections: 10, rate: quick ? 100 : 300}
+    const paced = {seconds, connections: 50, rate: quick ? 100 : 300}
     const times = await inTurn(bench, {
       many: () => load(ours, {...paced, requests: anywhere(many)}),
       few: () => load(ofFew, {...paced, requests: anywhere(few)}),
