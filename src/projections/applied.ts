@@ -1,7 +1,6 @@
 import {setTimeout as pause, setImmediate} from 'node:timers/promises'
 import type {Client, Pool, QueryConfig} from 'pg'
 import {reconnecting, within} from '../database/reconnect.ts'
-import {wakeable} from '../log/wakeable.ts'
 import {readGenerations} from './generations.ts'
 import type {ReadTable} from './readTable.ts'
 
@@ -47,8 +46,10 @@ export type Applied = {
  */
 export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; tables: readonly ReadTable[]}): Applied => {
   const states = new Map<string, State>()
-  const wake = wakeable()
-  const waiting = new Set<{isFor(tables: readonly ReadTable[]): boolean}>()
+  const waiting = new Set<{isFor(tables: readonly ReadTable[]): boolean; look(): void}>()
+  const lookAgain = () => {
+    for (const waiter of waiting) waiter.look()
+  }
   const gathering = new Set<() => void>()
   let stopped = false
   let heardAt = Number.NEGATIVE_INFINITY
@@ -78,7 +79,7 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     } finally {
       reading.delete(noticed)
     }
-    wake.all()
+    lookAgain()
   }
 
   const learn = (positions: ReadonlyMap<string, bigint>) => {
@@ -87,7 +88,7 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
       const state = states.get(view)
       if (state && (state.position ?? -1n) < position) states.set(view, {...state, position, fault: null})
     }
-    wake.all()
+    lookAgain()
   }
 
   const prepare = async (client: Client) => {
@@ -151,30 +152,26 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
   }
 
   return {
-    reached: async (wanted, position, ms) => {
+    reached: (wanted, position, ms) => {
       const isBehind = ({view}: ReadTable) => (states.get(view)?.position ?? -1n) < position
-      const behind = () => wanted.some(isBehind)
-      if (!behind()) return true
-      const waiter = {isFor: (of: readonly ReadTable[]) => wanted.some((one) => of.includes(one) && isBehind(one))}
-      waiting.add(waiter)
-      for (const look of gathering) look()
-      let isLate = false
-      const late = Promise.withResolvers<void>()
-      const timer = setTimeout(() => {
-        isLate = true
-        late.resolve()
-      }, ms)
-      try {
-        for (;;) {
-          const woken = wake.next()
-          if (!behind()) return true
-          if (isLate || stopped) return false
-          await Promise.race([woken, late.promise])
+      const isThere = () => !wanted.some(isBehind)
+      if (isThere() || stopped) return Promise.resolve(isThere())
+      return new Promise((resolve) => {
+        const end = (isReached: boolean) => {
+          clearTimeout(timer)
+          waiting.delete(waiter)
+          resolve(isReached)
         }
-      } finally {
-        clearTimeout(timer)
-        waiting.delete(waiter)
-      }
+        const waiter = {
+          isFor: (of: readonly ReadTable[]) => wanted.some((one) => of.includes(one) && isBehind(one)),
+          look: () => {
+            if (isThere() || stopped) end(isThere())
+          },
+        }
+        const timer = setTimeout(end, ms, false)
+        waiting.add(waiter)
+        for (const look of gathering) look()
+      })
     },
     awaited: (of, ms) =>
       new Promise((resolve) => {
@@ -214,7 +211,7 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     },
     stop: async () => {
       stopped = true
-      wake.all()
+      lookAgain()
       await telling
       await listener.close()
     },
