@@ -209,13 +209,18 @@ export const openDelivery = (
   }
 
   return {
-    /** Counts a socket as this person's; null where that would be one too many. Gives back how to take it off the count. */
+    /** Counts a socket as this person's; null where that would be one too many. Gives back how to forget it, once it is gone. */
     admit: (socket: Socket, {userId, isBot}: Person, max: number): (() => void) | null => {
       const sockets = socketsOfPerson.get(userId) ?? new Set()
       if (sockets.size >= max && !isBot) return null
       socketsOfPerson.set(userId, sockets.add(socket.id))
       return () => {
         acknowledge(userId, shownTo(userId))
+        for (const roomId of [...(roomsOfSocket.get(socket.id) ?? [])]) {
+          const joining = rooms.get(roomId)?.get(socket.id)
+          if (joining) leave(roomId, joining)
+        }
+        roomsOfSocket.delete(socket.id)
         sockets.delete(socket.id)
         if (sockets.size > 0 || socketsOfPerson.get(userId) !== sockets) return
         socketsOfPerson.delete(userId)
@@ -230,16 +235,8 @@ export const openDelivery = (
         ...(isBot ? [BOTS] : []),
         ...(identity === null ? [] : [identityChannel(identity)]),
       ])
-      roomsOfSocket.set(socket.id, new Set())
       // Events up to here went out without this socket, so what it reads from now on must show them.
       acknowledge(userId, tail.position())
-      socket.on('disconnect', () => {
-        for (const roomId of [...(roomsOfSocket.get(socket.id) ?? [])]) {
-          const joining = rooms.get(roomId)?.get(socket.id)
-          if (joining) leave(roomId, joining)
-        }
-        roomsOfSocket.delete(socket.id)
-      })
     },
 
     roomsOf: (socket: Socket): number => roomsOfSocket.get(socket.id)?.size ?? 0,
@@ -247,14 +244,13 @@ export const openDelivery = (
 
     /** From here on what arrives for the room waits for this socket. */
     begin: (socket: Socket, userId: string, roomId: string, asOf: number): Joining | null => {
-      const ofSocket = roomsOfSocket.get(socket.id)
-      if (!ofSocket) return null
+      if (!socket.connected) return null
       const before = rooms.get(roomId)?.get(socket.id)
       if (before) leave(roomId, before)
       const joining: Joining = {socket, userId, asOf, queue: [], over: false, again: before !== undefined}
       const inRoom = rooms.get(roomId) ?? new Map<string, Joining>()
       rooms.set(roomId, inRoom.set(socket.id, joining))
-      ofSocket.add(roomId)
+      roomsOfSocket.set(socket.id, (roomsOfSocket.get(socket.id) ?? new Set()).add(roomId))
       return joining
     },
 

@@ -90,13 +90,12 @@ export const openSockets = (
       const {person, sid} = await personOfHandshake(socket, parts)
       const forget = delivery.admit(socket, person, MAX_SOCKETS - presence.elsewhere(person.userId))
       if (!forget) throw new ApiError('RATE_LIMITED')
-      socket.data.person = person
       const unwatch = sid === null ? () => {} : signedOut.watch(sid, () => socket.disconnect(true))
       const leave = () => {
         unwatch()
         forget()
       }
-      socket.once('disconnect', leave)
+      socket.data = {person, leave}
       next()
       // Socket.IO connects it in its next tick, or never, where the client is gone by now.
       process.nextTick(() => socket.connected || leave())
@@ -106,11 +105,17 @@ export const openSockets = (
   })
 
   io.on('connection', (socket) => {
-    const by: Person = socket.data.person
-    const rate = openEventRate()
+    const {person: by, leave}: {person: Person; leave: () => void} = socket.data
     delivery.connected(socket, by)
-    socket.once('disconnect', presence.arrive(by.userId))
+    const gone = presence.arrive(by.userId)
+    // One listener, and a rate only for who sends something: most sockets are idle, and there are thousands of them.
+    socket.on('disconnect', () => {
+      leave()
+      gone()
+    })
+    let rate: ReturnType<typeof openEventRate> | null = null
     socket.onAny((name: unknown, ...args: unknown[]) => {
+      rate ??= openEventRate()
       void answer(socket, by, events.get(name as string), args, by.isBot || rate.take())
     })
   })
@@ -195,15 +200,14 @@ const personOfHandshake = async (socket: Socket, parts: Parts): Promise<{person:
     if (!bot) throw new ApiError('NOT_SIGNED_IN')
     return {person: bot, sid: null}
   }
-  const req = socket.request as IncomingMessage & Request
+  // What is read of the session stays on an object that stands before the request, which lives as long as the socket.
+  const req: IncomingMessage & Request = Object.create(socket.request)
   await new Promise<void>((resolve, reject) => {
     // The session is only read: the answer that would carry its cookie is never sent.
     const unsent = new ServerResponse(req) as unknown as Response
     sessions.load(req, unsent, (error?: unknown) => (error ? reject(error as Error) : resolve()))
   })
   const {userId} = req.session
-  // The request lives as long as the socket; the session with all that hangs on it need not.
-  delete (req as {session?: unknown}).session
   const person = userId ? await personOf(parts, userId) : null
   if (!person) throw new ApiError('NOT_SIGNED_IN')
   return {person, sid: req.sessionID}
