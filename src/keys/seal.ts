@@ -46,3 +46,40 @@ export const unseal = (key: Buffer, sealed: Buffer, bound: string): Buffer | nul
     return null
   }
 }
+
+/** More is opened in buffers of its own. */
+const MOST_BYTES = 16_384
+const sealedBytes = Buffer.alloc(MOST_BYTES)
+const nonceBytes = sealedBytes.subarray(0, NONCE)
+const plainBytes = Buffer.alloc(MOST_BYTES)
+const boundBytes = Buffer.alloc(MOST_BYTES)
+
+/**
+ * The same of text that was sealed, in base64. Who follows or rebuilds opens every event there is, and buffers for each step
+ * would cost nearly as much as the opening.
+ */
+export const unsealText = (key: Buffer, sealed: string, bound: string): string | null => {
+  if (sealed.length > MOST_BYTES || bound.length * 3 > MOST_BYTES) {
+    return unseal(key, Buffer.from(sealed, 'base64'), bound)?.toString('utf8') ?? null
+  }
+  const size = sealedBytes.write(sealed, 'base64') - NONCE - TAG
+  if (size < 0) return null
+  const boundSize = boundBytes.write(bound)
+  try {
+    sodium.crypto_aead_xchacha20poly1305_ietf_decrypt(
+      bytesOf(plainBytes, 0, size),
+      null,
+      bytesOf(sealedBytes, NONCE, size + TAG),
+      bytesOf(boundBytes, 0, boundSize),
+      nonceBytes,
+      key,
+    )
+    return plainBytes.toString('utf8', 0, size)
+  } catch {
+    return null
+  }
+}
+
+/** As `subarray` gives it, at a tenth of the cost. */
+const bytesOf = ({buffer, byteOffset}: Buffer, from: number, size: number): Uint8Array =>
+  new Uint8Array(buffer, byteOffset + from, size)

@@ -1,8 +1,9 @@
+import {setImmediate as turn} from 'node:timers/promises'
 import {z} from 'zod'
 import {catalogue, type DomainEvent} from '../domain/catalogue.ts'
 import {ERASED, type EventType} from '../domain/event.ts'
 import type {PersonKeys} from '../keys/personKeys.ts'
-import {seal, unseal} from '../keys/seal.ts'
+import {seal, unsealText} from '../keys/seal.ts'
 import type {Json, JsonObject, LogRecord, NewRecord} from './eventLog.ts'
 
 /**
@@ -30,6 +31,9 @@ export const isFaulty = (event: LoggedEvent | FaultyEvent): event is FaultyEvent
 /** "event <id> at position 12, revision 3 of room-…" */
 export const addressOf = ({id, stream, revision, position}: Address): string =>
   `event ${id} at position ${position} (revision ${revision} of ${stream})`
+
+/** Events that are opened without a break. */
+const OPENED_AT_ONCE = 128
 
 /** The one place where an event becomes what the log stores, and back. */
 export type Codec = {
@@ -71,7 +75,13 @@ export const openCodec = (personKeys: Pick<PersonKeys, 'provide' | 'find' | 'for
       if (type === 'UserErased' && typeof data?.userId === 'string') personKeys.forget(data.userId)
     }
     const keys = wanted.size > 0 ? await personKeys.find([...wanted]) : new Map<string, Buffer | null>()
-    return records.map((record) => read(record, keys))
+    const events: (LoggedEvent | FaultyEvent)[] = []
+    for (const record of records) {
+      events.push(read(record, keys))
+      // In between, what is under way to and from the database goes on.
+      if (events.length % OPENED_AT_ONCE === 0) await turn()
+    }
+    return events
   },
 })
 
@@ -107,9 +117,9 @@ const open = (
     const key = keys.get(person)
     const box = sealed?.[subject]
     if (key && typeof box === 'string') {
-      const opened = unseal(key, Buffer.from(box, 'base64'), boundTo(id, type, person))
-      if (!opened) return {fault: `what is sealed for ${person} was not sealed for this event`}
-      Object.assign(whole, JSON.parse(opened.toString('utf8')))
+      const opened = unsealText(key, box, boundTo(id, type, person))
+      if (opened === null) return {fault: `what is sealed for ${person} was not sealed for this event`}
+      Object.assign(whole, JSON.parse(opened))
     } else {
       for (const field of known.personal[subject]!) whole[field] = isList(known, field) ? [] : ERASED
     }

@@ -1,4 +1,3 @@
-import {setImmediate as turn} from 'node:timers/promises'
 import type {Codec} from '../log/codec.ts'
 import type {EventLog, LogRecord} from '../log/eventLog.ts'
 import type {TailEvent} from '../log/tail.ts'
@@ -8,8 +7,6 @@ import type {Generation} from './generations.ts'
 
 /** Events that are written together: many a message is what makes a rebuild fast; memory bounds them. */
 const BATCH_EVENTS = 1_000
-/** Events that are opened at a time: in between what is under way to and from the database goes on. */
-const OPENED_AT_ONCE = 128
 
 /** An event that no table has a handler for: it is not even opened, only its position counts. */
 const passedOver = ({id, type, stream, revision, position}: LogRecord): TailEvent => {
@@ -100,12 +97,7 @@ async function* opened(
   const isNeeded = ({type}: LogRecord) =>
     type === 'UserErased' || going.some(({table}) => table.handlers[type] !== undefined)
   for await (const records of ahead(log.readAll({after: lowest(going), limit}))) {
-    const needed = records.filter(isNeeded)
-    const events: TailEvent[] = []
-    for (let at = 0; at < needed.length; at += OPENED_AT_ONCE) {
-      events.push(...(await codec.decode(needed.slice(at, at + OPENED_AT_ONCE))))
-      await turn()
-    }
+    const events: TailEvent[] = await codec.decode(records.filter(isNeeded))
     const last = records.at(-1)!
     if (!isNeeded(last)) events.push(passedOver(last))
     yield {events, read: records.length}
