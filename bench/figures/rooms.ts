@@ -31,7 +31,7 @@ export const rooms: Figure = {
       await assertSame(ours.url, same.url, path, cookies[0]!)
       const requests = cookies.map((cookie) => ({path, headers: {cookie}}))
       const side = (running: Running) => (rate?: number) =>
-        load(running, {seconds: quick ? 1 : 3, connections: 50, rate, requests})
+        load(running, {seconds: quick ? 1 : 2, connections: 50, rate, requests})
       const figure =
         what === 'rooms'
           ? `GET /api/rooms with a session, ${count} rooms a person`

@@ -109,7 +109,7 @@ const throughput = (most: number, atLeast: number): Figure => ({
     const same = await place.baseline('bareSockets.ts', {durable: false})
     const [our, bare] = [await connectAll(ours, world), await connectAll(same, world)]
     const side = (running: Running, wires: Wire[]) => (perSecond?: number) =>
-      flood(running, wires, {roomId: world.roomIds[0]!, seconds: quick ? 0.5 : 4, perSecond})
+      flood(running, wires, {roomId: world.roomIds[0]!, seconds: quick ? 0.5 : 3, perSecond})
     const rows = await compareWork(
       bench,
       {
@@ -173,7 +173,7 @@ export const delivery: Figure = {
     const [our, bare] = [await connectAll(ours, world), await connectAll(same, world)]
     const measure = (wires: Wire[]) => () =>
       times(wires, {
-        seconds: quick ? 1 : 8,
+        seconds: quick ? 1 : 6,
         perSecond: 20,
         sender: (n) => wires[n % wires.length]!,
         roomOfNext: () => world.roomIds[0]!,
@@ -208,7 +208,7 @@ export const manyRooms: Figure = {
     const [our, bare] = [await connectAll(ours, world), await connectAll(same, world)]
     const measure = (wires: Wire[]) => () =>
       times(wires, {
-        seconds: quick ? 1 : 8,
+        seconds: quick ? 1 : 6,
         perSecond: 200,
         // The first member of the room.
         sender: (n) => wires[((n % rooms) * 10) % sockets]!,

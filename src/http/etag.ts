@@ -1,7 +1,7 @@
 import {createHash} from 'node:crypto'
 
 /** A strong validator of what is sent (RFC 9110, 8.8): derived from every byte of it, so it can't be stale. */
-export const etagOf = (...parts: string[]): string => {
+export const etagOf = (...parts: (string | Buffer)[]): string => {
   const hash = createHash('sha256')
   for (const part of parts) hash.update(part).update('\0')
   return `"${hash.digest('base64url')}"`

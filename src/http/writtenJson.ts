@@ -4,7 +4,7 @@ import {etagOf} from './etag.ts'
 export type WrittenJson = {bytes: Buffer; etag: string}
 
 /** `link`: the `Link` header beside it, which is part of what a client has. */
-export const writeJson = (json: string, link: string | undefined): WrittenJson => ({
-  bytes: Buffer.from(json),
-  etag: etagOf(json, link ?? ''),
-})
+export const writeJson = (json: string, link: string | undefined): WrittenJson => {
+  const bytes = Buffer.from(json)
+  return {bytes, etag: etagOf(bytes, link ?? '')}
+}
