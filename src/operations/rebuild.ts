@@ -22,6 +22,8 @@ const WAIT_MS = 60_000
 const LOCK_MS = 4_000
 /** Who begins to lead tries a table again that stopped: a fault that stays for so long is one. */
 const TRIED_MS = 3_000
+/** What the join of two large tables may take before it goes to files. */
+const COMPARE_MEMORY = '64MB'
 /** Rows that differ which a report names; the rest is counted. */
 const NAMED = 1_000
 
@@ -168,7 +170,7 @@ const compare = async ({pool}: Operator, fresh: Generation): Promise<Compared | 
   const client = await pool.connect()
   try {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
-    await client.query('SET LOCAL statement_timeout = 0')
+    await client.query(`SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '${COMPARE_MEMORY}'`)
     const generations = await readGenerations(client, [table])
     const live = generations.find(({state}) => state === 'live')
     const now = generations.find(({generation}) => generation === fresh.generation)
@@ -211,7 +213,15 @@ export async function* rebuild(operator: Operator, wanted: readonly ReadTable[])
   }
   const builder = await openBuilder(operator, there)
   try {
-    for (const built of await buildBeside(builder, there)) yield await replaceBy(builder, built)
+    const built = await buildBeside(builder, there)
+    // Beside each other: the largest takes as long as all the others.
+    const compared = built.map((one) => compareToLive(builder, one))
+    const allCompared = Promise.allSettled(compared)
+    try {
+      for (const [index, one] of built.entries()) yield await replaceBy(builder, one, compared[index]!)
+    } finally {
+      await allCompared
+    }
   } finally {
     await builder.close()
   }
@@ -219,17 +229,25 @@ export async function* rebuild(operator: Operator, wanted: readonly ReadTable[])
 
 const NOTHING: Compared = {rows: 0, differing: 0, differences: []}
 
-const replaceBy = async (operator: Operator, built: Generation): Promise<Rebuilt> => {
+const compareToLive = async (operator: Operator, built: Generation): Promise<Compared & {note?: string}> => {
+  if (built.fault !== null) return NOTHING
+  const live = (await shownOf(operator, built.table))!
+  // It will not come to where the new one is.
+  if (live.fault) return {...NOTHING, note: `the one before it had stopped at ${live.fault}`}
+  return untilTogether(operator, built, () => compare(operator, built))
+}
+
+const replaceBy = async (
+  operator: Operator,
+  built: Generation,
+  compared: Promise<Compared & {note?: string}>,
+): Promise<Rebuilt> => {
   const {table, generation, fault} = built
   const {name} = table
   if (fault !== null) return {name, fault}
-  const live = (await shownOf(operator, table))!
-  // It will not come to where the new one is.
-  const compared = live.fault
-    ? {...NOTHING, note: `the one before it had stopped at ${live.fault}`}
-    : await untilTogether(operator, built, () => compare(operator, built))
+  const result = await compared
   await untilTogether(operator, built, async () => ((await swapTo(operator.pool, table, generation)) ? true : null))
-  return {name, generation, ...compared}
+  return {name, generation, ...result}
 }
 
 /** Proves that the live tables are what a fresh fold gives at one position; what was folded for it is dropped again. */
