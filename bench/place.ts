@@ -14,6 +14,8 @@ import {tables} from '../src/projections/tables.ts'
 
 const SERVER = fileURLToPath(new URL('../bin/community.js', import.meta.url))
 const BASELINES = fileURLToPath(new URL('./baselines/', import.meta.url))
+/** Those of `npm start`. */
+export const START_FLAGS: readonly string[] = ['--max-semi-space-size=16']
 const SERVER_CORE = 0
 const OTHER_CORE = 1
 /** Of /proc: what Linux counts a process' time in. */
@@ -55,7 +57,7 @@ export type Place = {
   /** The server as people run it. */
   server(options: {databaseUrl: string; env?: NodeJS.ProcessEnv; nodeFlags?: string[]}): Promise<Running>
   /** A file of baselines/: it is given `options` as JSON, and says `ready` on a line. */
-  baseline(file: string, options: object): Promise<Running>
+  baseline(file: string, options: object, more?: {nodeFlags?: readonly string[]}): Promise<Running>
   /** A command of ours, from its start to its end. Answers the seconds. */
   command(args: string[], options: {databaseUrl: string}): Promise<number>
   /** A file of baselines/ that does its work and says what came out, as JSON on one line. */
@@ -188,7 +190,7 @@ export const openPlace = async (dataDir: string | null, profileDir: string | nul
       }),
     server: async ({databaseUrl, env = {}, nodeFlags = []}) => {
       const port = await freePort()
-      return start([...nodeFlags, SERVER, 'serve'], {
+      return start([...START_FLAGS, ...nodeFlags, SERVER, 'serve'], {
         port,
         ready: /"the server is ready"/,
         env: {
@@ -204,9 +206,9 @@ export const openPlace = async (dataDir: string | null, profileDir: string | nul
         },
       })
     },
-    baseline: async (file, options) => {
+    baseline: async (file, options, {nodeFlags = []} = {}) => {
       const port = await freePort()
-      const args = [join(BASELINES, file), JSON.stringify({...options, port})]
+      const args = [...nodeFlags, join(BASELINES, file), JSON.stringify({...options, port})]
       return start(args, {port, ready: /^ready$/, env: {NODE_ENV: 'production'}})
     },
     command: async (args, {databaseUrl}) => {
