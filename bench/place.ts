@@ -79,11 +79,11 @@ const pin = async (core: number): Promise<void> => {
   await promisify(execFile)('taskset', ['-a', '-p', '-c', String(core), String(process.pid)])
 }
 
-/** Nothing is measured meanwhile, and PostgreSQL has the generator's core to itself. */
-const onServerCore = async (work: () => Promise<void>): Promise<void> => {
+/** What this process does itself, with PostgreSQL alone on the other core. */
+export const onServerCore = async <T>(work: () => Promise<T>): Promise<T> => {
   if (!isPinnable) return work()
   await pin(SERVER_CORE)
-  await work().finally(() => pin(OTHER_CORE))
+  return work().finally(() => pin(OTHER_CORE))
 }
 
 /**
