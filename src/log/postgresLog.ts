@@ -284,9 +284,11 @@ export const openPostgresLog = async ({
     watching = true
     while (!closed) {
       try {
+        // What was known before it was asked for: an append may be answered in between.
+        const before = known
         const {rows} = await ask<{position: string}>('SELECT position FROM log.head')
         const head = BigInt(rows[0]?.position ?? '0')
-        if (head < known) {
+        if (head < before) {
           known = head
           connections++
           wake.all()
