@@ -1,14 +1,15 @@
 import type {Client, PoolClient} from 'pg'
 
 /**
- * Ends a pool's connection whose server does not answer a query in time; what it still had to answer is rejected. pg's own
- * `query_timeout` keeps the rows that each query brought until an old generation is collected: an eighth of what a page of
+ * Ends a pool's connection whose server does not answer a query in time, which is `ms` or the query's own `query_timeout`;
+ * what it still had to answer is rejected. pg's own timer for it keeps the rows that each query brought until an old generation is collected: an eighth of what a page of
  * posts costs the processor (measured).
  */
 export const endSilent = (client: PoolClient, ms: number): void => {
   const query = client.query.bind(client) as (...args: unknown[]) => unknown
   const timed = (...args: unknown[]): unknown => {
-    const timer = setTimeout(() => void (client as unknown as Client).end().catch(() => {}), ms)
+    const {query_timeout: own} = Object(args[0]) as {query_timeout?: number}
+    const timer = setTimeout(() => void (client as unknown as Client).end().catch(() => {}), own ?? ms)
     const callback = args.at(-1)
     if (typeof callback === 'function')
       return query(...args.slice(0, -1), (...answer: unknown[]) => {

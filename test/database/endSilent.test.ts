@@ -17,6 +17,13 @@ describe('endSilent', () => {
     expect((await pool.query('SELECT 1 AS one')).rows).toEqual([{one: 1}])
   })
 
+  it('gives a query the time that it asks for', async () => {
+    const patient = {text: 'SELECT pg_sleep(0.6)', query_timeout: 5_000}
+    expect((await pool.query(patient)).rows).toHaveLength(1)
+    const impatient = {text: 'SELECT pg_sleep(20)', query_timeout: 50}
+    await expect(pool.query(impatient)).rejects.toThrow()
+  })
+
   it('counts for each query of a connection that is held, and only while it is unanswered', async () => {
     const client = await pool.connect()
     for (let n = 0; n < 4; n++) await client.query('SELECT pg_sleep(0.1)')
