@@ -9,6 +9,9 @@ const POLL_MS = 1_000
 /** A node that is told of many commits has something else to do as well. */
 const TELL_MS = 5
 
+/** A database that does not answer must not hold up a stop. */
+const STOP_MS = 1_000
+
 /** What was last heard is believed for so long: twice as long as it takes to hear again. */
 const FRESH_MS = 2_000
 
@@ -93,8 +96,8 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
 
   const prepare = async (client: Client) => {
     client.on('notification', ({payload}) => {
-      const told = Object.entries(JSON.parse(payload || '{}') as {[view: string]: string})
-      if (told.length > 0) learn(new Map(told.map(([view, position]) => [view, BigInt(position)])))
+      const {p, v} = JSON.parse(payload || '{}') as {p?: string; v?: string[]}
+      if (p !== undefined && v) learn(new Map(v.map((view) => [view, BigInt(p)])))
       else {
         unheard()
         readAfresh().catch(() => {})
@@ -122,9 +125,11 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
   }
 
   const notice = () => {
-    const positions = Object.fromEntries([...untold].map(([view, position]) => [view, position.toString()]))
+    const notices = [...Map.groupBy(untold, ([, position]) => position)].map(([position, told]) =>
+      JSON.stringify({p: position.toString(), v: told.map(([view]) => view)}),
+    )
     untold.clear()
-    return {name: 'tell', text: `SELECT pg_notify('read', $1)`, values: [JSON.stringify(positions)]}
+    return {name: 'tell', text: `SELECT pg_notify('read', n) FROM unnest($1::text[]) AS n`, values: [notices]}
   }
   let telling: Promise<void> | null = null
   /** Once those who wait here have been answered, and by the connection that listens, which need not be woken for it. */
@@ -212,7 +217,7 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     stop: async () => {
       stopped = true
       lookAgain()
-      await telling
+      await Promise.race([telling, pause(STOP_MS, undefined, {ref: false})])
       await listener.close()
     },
   }

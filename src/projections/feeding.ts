@@ -123,7 +123,7 @@ export const advanceStatement = (
   generations: readonly Generation[],
   last: TailEvent,
 ): Statement => ({
-  text: 'SELECT read.advance($1::bigint[], $2::text[], $3::int[], $4::bigint[], $5::bigint, $6::uuid)',
+  text: 'SELECT read.move_checkpoints($1::bigint[], $2::text[], $3::int[], $4::bigint[], $5::bigint, $6::uuid)',
   values: [
     generations.map(({table}) => termOf(table.view)),
     generations.map(({table}) => table.view),

@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS read.leases (
   term bigint NOT NULL,
   expires_at timestamptz NOT NULL
 );
-CREATE OR REPLACE FUNCTION read.advance(
+-- Nodes of an older version have read.advance, which tells others by itself.
+CREATE OR REPLACE FUNCTION read.move_checkpoints(
   terms bigint[], views text[], generations int[], expected bigint[], new_position bigint, new_event uuid
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE wanted int; held int; advanced int;
