@@ -9,6 +9,9 @@ export type Connection = {
   close(): Promise<void>
 }
 
+/** A server that falls silent before a connection is ready must not leave everybody waiting for it. */
+const PREPARE_MS = 5_000
+
 /** One connection that is opened when it is first wanted, and opened again after it was lost. `prepare` runs on each new one. */
 export const reconnecting = (
   connectionString: string,
@@ -39,7 +42,7 @@ export const reconnecting = (
     client.on('end', () => forget(client))
     try {
       await client.connect()
-      await prepare(client)
+      await within(PREPARE_MS, prepare(client), () => new Error('the database did not answer in time'))
       return client
     } catch (error) {
       if (raw === client) {
