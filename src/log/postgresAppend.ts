@@ -62,8 +62,14 @@ BEGIN
 END $$;
 `
 
+/**
+ * What is planned while the log is small must not read all of it once it is large. Up to PostgreSQL 17 a plan that has no
+ * index to take, as for `log.head`, seems so dear then that it would be compiled each time.
+ */
+export const INDEXED = 'SET enable_seqscan = off; SET jit = off'
+
 /** For whoever appends: a plan is made once, and must not rest on how few events there were then. */
-export const APPEND_SETTINGS = 'SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off'
+export const APPEND_SETTINGS = `SET plan_cache_mode = force_generic_plan; ${INDEXED}`
 
 const APPEND_ONE = `
 WITH top AS (

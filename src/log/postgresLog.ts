@@ -12,7 +12,7 @@ import {
   MAX_EVENT_BYTES,
   type NewRecord,
 } from './eventLog.ts'
-import {APPEND_DDL, APPEND_SETTINGS, type Append, appendBatch} from './postgresAppend.ts'
+import {APPEND_DDL, APPEND_SETTINGS, type Append, appendBatch, INDEXED} from './postgresAppend.ts'
 import {wakeable} from './wakeable.ts'
 
 const PAGE_EVENTS = 512
@@ -47,8 +47,6 @@ CREATE TABLE IF NOT EXISTS log.head (
 INSERT INTO log.head (position) VALUES (0) ON CONFLICT DO NOTHING;
 ${APPEND_DDL}`
 
-/** What is planned while the log is small must not read all of it once it is large. */
-const INDEXED = 'SET enable_seqscan = off'
 const COLUMNS = 'position, stream, revision, id, type, data, metadata'
 
 type Row = [string, string, string, string, string, JsonObject, JsonObject]
@@ -417,7 +415,7 @@ export const openPostgresLog = async ({
       closed = true
       wake.all()
       tell()
-      await telling
+      await Promise.race([telling, pause(1_000, undefined, {ref: false})])
       await Promise.all([writer.close(), listener.close(), pool.end()])
     },
   }
