@@ -179,9 +179,11 @@ export const openRunner = ({
     let first = true
     let building: Promise<void> | null = null
     let buildFault: unknown = null
+    let lookAgain = () => {}
     while (!signal.aborted) {
       const changed = new AbortController()
       const onChange = () => changed.abort()
+      lookAgain = onChange
       const forget = applied.onChange(onChange)
       signal.addEventListener('abort', onChange, {once: true})
       try {
@@ -198,7 +200,7 @@ export const openRunner = ({
             },
             (error) => {
               buildFault = error
-              onChange()
+              lookAgain()
             },
           )
         }
