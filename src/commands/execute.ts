@@ -20,10 +20,11 @@ const CONTENDED_MS = 1_000
 /** How long a node may write a stream without a gap in which another node could read it and append. */
 const UNBROKEN_MS = 50
 /**
- * What counts as a round trip is at most so many times the one before: an append that was retried took longer, and so did
- * one that this process was too busy to hear of. Neither is a measure for a pause.
+ * What counts as a round trip is at most so many times the one before, and at most so long: an append that was retried took
+ * longer, and so did one that this process was too busy to hear of. Neither is a measure for a pause.
  */
 const MAX_GROWTH = 1.2
+const MAX_ROUND_TRIP_MS = 50
 
 /** The stream could not be written within {@link PATIENCE_MS}, because others wrote it; or too many commands wait for it. */
 export class Busy extends Error {
@@ -249,7 +250,7 @@ export const openExecute = ({log, codec}: {log: EventLog; codec: Codec}) => {
       stream.appending = new Set(records.map(({id}) => id))
       const result = await append(name, records, expected, deadline)
       stream.wroteAt = performance.now()
-      stream.roundTripMs = Math.min(stream.wroteAt - began, MAX_GROWTH * stream.roundTripMs)
+      stream.roundTripMs = Math.min(stream.wroteAt - began, MAX_GROWTH * stream.roundTripMs, MAX_ROUND_TRIP_MS)
       if (result.ok) {
         if (before === forgotten && (stream.cached?.revision ?? -1) < result.revision) {
           stream.cached = {state, revision: result.revision, position: result.position}

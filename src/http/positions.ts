@@ -43,6 +43,7 @@ export const openPositions = ({
       if (applied.building(tables).length > 0) throw new ApiError('UNAVAILABLE', {}, 2)
       // What is fed apart may be behind what this node has answered to anybody.
       const apart = tables.filter((table) => table.apart)
+      const began = performance.now()
       if (apart.length > 0) await applied.reached(apart, tail.position() ?? -1n, SEEN_MS)
       if (fromHeader === null && also === null && req.headers.cookie === undefined) return
       const cookie = parse(cookieOf(req, COOKIE) ?? '')
@@ -50,7 +51,8 @@ export const openPositions = ({
       const positions = [fromHeader, fromCookie, also].filter((position) => position !== null)
       if (positions.length === 0) return
       const newest = positions.reduce((high, one) => (one > high ? one : high))
-      if (!(await applied.reached(tables, newest, WAIT_MS))) throw new ApiError('BEHIND')
+      const left = WAIT_MS - (performance.now() - began)
+      if (!(await applied.reached(tables, newest, left))) throw new ApiError('BEHIND')
     },
 
     /** After a write. Past the time it answers all the same: the write is stored. */

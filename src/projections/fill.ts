@@ -7,6 +7,8 @@ import type {Generation} from './generations.ts'
 
 /** Events that are written together: many a message is what makes a rebuild fast; memory bounds them. */
 const BATCH_EVENTS = 1_000
+/** Of large events fewer: pages of the log, which has a bound for the bytes of each. */
+const BATCH_PAGES = 4
 
 /** An event that no table has a handler for: it is not even opened, only its position counts. */
 const passedOver = ({id, type, stream, revision, position}: LogRecord): TailEvent => {
@@ -43,11 +45,13 @@ const fillInBatches = async (
 ): Promise<boolean> => {
   let batch = openBatch(going)
   let read = 0
+  let pages = 0
   let written = Promise.resolve(true)
   const writeBatch = async (position: bigint): Promise<boolean> => {
     const [full, count] = [batch, read]
     batch = openBatch(going)
     read = 0
+    pages = 0
     if (!(await written)) return false
     written = full.write(feeding).then((isWritten) => {
       if (isWritten) onProgress(count, position)
@@ -65,7 +69,7 @@ const fillInBatches = async (
       read += page.read
       position = page.events.at(-1)!.position
       // PostgreSQL writes these while the next ones are read, opened and folded.
-      if (read >= BATCH_EVENTS && !(await writeBatch(position))) return false
+      if ((read >= BATCH_EVENTS || ++pages === BATCH_PAGES) && !(await writeBatch(position))) return false
     }
     if (read > 0 && !(await writeBatch(position))) return false
     return await written

@@ -185,9 +185,11 @@ const copyOf = (table: ReadTable, target: string, rows: Row[]): Copy => {
 
 const fieldOf = (value: Value): string => {
   if (typeof value !== 'string') return value === null ? '\\N' : String(value)
-  return COPY_SPECIAL.test(value) ? value.replace(/[\\\n\r\t]/g, '\\$&') : value
+  return COPY_SPECIAL.test(value) ? value.replace(/[\\\n\r\t]/g, (special) => ESCAPED[special]!) : value
 }
 const COPY_SPECIAL = /[\\\n\r\t]/
+/** PostgreSQL documentation, COPY, "Text Format". */
+const ESCAPED: {[special: string]: string} = {'\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t'}
 
 const putStatement = (table: ReadTable, target: string, rows: Row[]): Statement => {
   const columns = Object.keys(table.columns)
