@@ -2,8 +2,8 @@ import type {Client, PoolClient} from 'pg'
 
 /**
  * Ends a pool's connection whose server does not answer a query in time, which is `ms` or the query's own `query_timeout`;
- * what it still had to answer is rejected. pg's own timer for it keeps the rows that each query brought until an old generation is collected: an eighth of what a page of
- * posts costs the processor (measured).
+ * what it still had to answer is rejected. pg's own timer for it keeps the rows that each query brought until an old
+ * generation is collected: an eighth of what a page of posts costs the processor (measured).
  */
 export const endSilent = (client: PoolClient, ms: number): void => {
   const query = client.query.bind(client) as (...args: unknown[]) => unknown

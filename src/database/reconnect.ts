@@ -4,6 +4,11 @@ import {Client} from 'pg'
 export type Connection = {
   /** The connected client; connects where there is none, and throws what the attempt threw. */
   client(): Promise<Client>
+  /**
+   * For several who share the client: each statement waits for the one before, as a client is not given one while it has
+   * another. Where one fails or takes longer, which rejects with `late`, the client is dropped.
+   */
+  ask<T>(ms: number, statement: (client: Client) => Promise<T>, late: () => Error): Promise<T>
   /** Drops a client whose state is in doubt. What it still had to answer is rejected. */
   drop(): void
   close(): Promise<void>
@@ -54,18 +59,28 @@ export const reconnecting = (
     }
   }
 
+  const connected = (): Promise<Client> => {
+    if (closed) return Promise.reject(new Error('the connection is closed'))
+    current ??= open()
+    return current
+  }
+
+  const drop = () => {
+    const client = raw
+    if (!client) return
+    forget(client)
+    destroy(client)
+  }
+
+  let asking: Promise<unknown> = Promise.resolve()
   return {
-    client: () => {
-      if (closed) return Promise.reject(new Error('the connection is closed'))
-      current ??= open()
-      return current
+    client: connected,
+    ask: (ms, statement, late) => {
+      const asked = asking.then(async () => within(ms, statement(await connected()), late))
+      asking = asked.catch(drop)
+      return asked
     },
-    drop: () => {
-      const client = raw
-      if (!client) return
-      forget(client)
-      destroy(client)
-    },
+    drop,
     close: async () => {
       closed = true
       const client = raw

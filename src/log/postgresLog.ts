@@ -152,6 +152,8 @@ export const openPostgresLog = async ({
     return records
   }
 
+  const late = () => new LogUnavailable('the log did not answer in time')
+
   // --- appending: one statement in flight; what waits meanwhile joins the next
 
   const writer = reconnecting(url, 'community log writer', (client) =>
@@ -185,7 +187,6 @@ export const openPostgresLog = async ({
   const write = async (batch: Waiting[]): Promise<void> => {
     const client = await writer.client()
     const left = Math.max(1, Math.max(...batch.map(({deadline}) => deadline)) - performance.now())
-    const late = () => new LogUnavailable('the log did not answer in time')
     const verdicts = await within(left, appendBatch(client, batch), late)
     batch.forEach((append, index) => {
       const stored = verdicts[index]
@@ -243,20 +244,8 @@ export const openPostgresLog = async ({
     () => wake.all(),
   )
 
-  let asking: Promise<unknown> = Promise.resolve()
-  /** One after the other: a client is not given a statement while it has another. */
-  const ask = <R extends QueryResultRow>(text: string, values: unknown[] = []): Promise<QueryResult<R>> => {
-    const asked = asking.then(async () => {
-      const client = await listener.client()
-      return await within(
-        timeoutMs,
-        client.query<R>({name: text, text, values}),
-        () => new LogUnavailable('the log did not answer in time'),
-      )
-    })
-    asking = asked.catch(() => listener.drop())
-    return asked
-  }
+  const ask = <R extends QueryResultRow>(text: string, values: unknown[] = []): Promise<QueryResult<R>> =>
+    listener.ask(timeoutMs, (client) => client.query<R>({name: text, text, values}), late)
 
   /**
    * Others are told after the appends were answered, as a notice wakes whoever listens to anything before its own statement

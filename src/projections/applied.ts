@@ -1,6 +1,6 @@
 import {setTimeout as pause, setImmediate} from 'node:timers/promises'
 import type {Client, Pool, QueryConfig} from 'pg'
-import {reconnecting, within} from '../database/reconnect.ts'
+import {reconnecting} from '../database/reconnect.ts'
 import {readGenerations} from './generations.ts'
 import type {ReadTable} from './readTable.ts'
 
@@ -113,16 +113,12 @@ export const openApplied = ({url, pool, tables}: {url: string; pool: Pool; table
     untold.clear()
   })
 
-  let asking: Promise<unknown> = Promise.resolve()
-  /** One after the other: a client is not given a statement while it has another. */
-  const ask = (statement: () => QueryConfig): Promise<void> => {
-    const asked = asking.then(async () => {
-      const client = await listener.client()
-      await within(3_000, client.query(statement()), () => new Error('the database did not answer in time'))
-    })
-    asking = asked.catch(() => listener.drop())
-    return asked
-  }
+  const ask = (statement: () => QueryConfig) =>
+    listener.ask(
+      3_000,
+      (client) => client.query(statement()),
+      () => new Error('the database did not answer in time'),
+    )
 
   const notice = () => {
     const notices = [...Map.groupBy(untold, ([, position]) => position)].map(([position, told]) =>
