@@ -1,19 +1,9 @@
 import sodium from 'sodium-native'
+import {drawsOf} from './draws.ts'
 
 const NONCE = sodium.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 const TAG = sodium.crypto_aead_xchacha20poly1305_ietf_ABYTES
-/** Nonces that are drawn at once: to ask the kernel for each cost as much as the sealing. */
-const DRAWN = 256
-
-const drawn = Buffer.allocUnsafe(NONCE * DRAWN)
-let used = DRAWN
-const drawNonce = (into: Buffer): void => {
-  if (used === DRAWN) {
-    sodium.randombytes_buf(drawn)
-    used = 0
-  }
-  drawn.copy(into, 0, NONCE * used, NONCE * ++used)
-}
+const drawNonce = drawsOf(NONCE)
 
 /**
  * XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): random nonce (24 bytes), ciphertext, tag (16 bytes). The nonce is long
@@ -22,7 +12,7 @@ const drawNonce = (into: Buffer): void => {
 export const seal = (key: Buffer, plain: Buffer, bound: string): Buffer => {
   const sealed = Buffer.allocUnsafe(NONCE + plain.length + TAG)
   const nonce = sealed.subarray(0, NONCE)
-  drawNonce(nonce)
+  drawNonce().copy(nonce)
   sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(sealed.subarray(NONCE), plain, Buffer.from(bound), null, nonce, key)
   return sealed
 }

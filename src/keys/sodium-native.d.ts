@@ -19,7 +19,6 @@ declare module 'sodium-native' {
       nonce: Uint8Array,
       key: Uint8Array,
     ): number
-    randombytes_buf(buffer: Uint8Array): void
   }
   const sodium: Sodium
   // biome-ignore lint/style/noDefaultExport: this is how the package exports
