@@ -179,11 +179,15 @@ export const openExecute = ({log, codec}: {log: EventLog; codec: Codec}) => {
   }
 
   /** One round: decide for all that wait, as far as one append holds them, and append. What it gives up leaves the batch. */
-  const round = async (name: string, stream: Stream, batch: Work<unknown, DomainEvent>[]): Promise<void> => {
+  const round = async (
+    name: string,
+    stream: Stream,
+    batch: Work<unknown, DomainEvent>[],
+    begins: boolean,
+  ): Promise<void> => {
     // Of more events than these the state forgets the first before the log holds them.
     const most = stream.fold.newest ?? Number.POSITIVE_INFINITY
     const before = forgotten
-    const begins = batch.every((work) => work.begins)
     let fresh = stream.cached === null && !begins
     let snapshot =
       stream.cached ??
@@ -282,7 +286,7 @@ export const openExecute = ({log, codec}: {log: EventLog; codec: Codec}) => {
       stream.waiting = []
       begins = batch.every((work) => work.begins)
       try {
-        await round(name, stream, batch)
+        await round(name, stream, batch, begins)
       } catch (error) {
         for (const work of batch) work.fail(error)
       }
