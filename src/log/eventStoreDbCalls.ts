@@ -1,9 +1,10 @@
 import type {StreamsClient} from '@eventstore/db-client/generated/streams_grpc_pb.js'
-import type {AppendReq, AppendResp, ReadReq, ReadResp} from '@eventstore/db-client/generated/streams_pb.js'
+import type {AppendReq, AppendResp, ReadReq} from '@eventstore/db-client/generated/streams_pb.js'
 import type {ExpectedRevision} from './eventLog.ts'
+import {type Answer, answerIn} from './eventStoreDbAnswer.ts'
 
-/** One event as it goes over the wire; `data` and `metadata` are JSON in UTF-8. */
-export type WireEvent = {id: string; type: string; data: Uint8Array; metadata: Uint8Array}
+/** One event as it is appended; `data` and `metadata` are JSON in UTF-8. */
+export type ProposedEvent = {id: string; type: string; data: Uint8Array; metadata: Uint8Array}
 
 /**
  * What to read: a stream; $all, whole or only the streams that begin with a prefix; or a subscription to such streams. A
@@ -27,11 +28,11 @@ export type Flow = {
 
 /** `deadline` is a time in ms since 1970. A call that fails for whatever reason rejects; {@link errorName} may name it. */
 export type Calls = {
-  append(stream: string, events: WireEvent[], expected: ExpectedRevision, deadline: number): Promise<AppendResp>
+  append(stream: string, events: ProposedEvent[], expected: ExpectedRevision, deadline: number): Promise<AppendResp>
   read(
     reading: Reading,
     deadline: number,
-    heed: (answer: ReadResp, flow: Flow) => void,
+    heed: (answer: Answer, flow: Flow) => void,
     signal?: AbortSignal,
   ): Promise<void>
   close(): Promise<void>
@@ -75,7 +76,7 @@ export const openCalls = async (url: string): Promise<Calls> => {
     return new messages.AppendReq().setOptions(options)
   }
 
-  const proposed = ({id, type, data, metadata}: WireEvent): AppendReq => {
+  const proposed = ({id, type, data, metadata}: ProposedEvent): AppendReq => {
     const message = new messages.AppendReq.ProposedMessage()
       .setId(new shared.UUID().setString(id))
       .setData(data)
@@ -144,7 +145,13 @@ export const openCalls = async (url: string): Promise<Calls> => {
     read: (reading, deadline, heed, signal) =>
       execute('read', (streams, resolve, reject) => {
         signal?.throwIfAborted()
-        const call = streams.read(readRequest(reading), ...withDeadline(deadline))
+        const call = streams.makeServerStreamRequest(
+          services.StreamsService.read.path,
+          (request: ReadReq) => Buffer.from(request.serializeBinary()),
+          (message) => message,
+          readRequest(reading),
+          ...withDeadline(deadline),
+        )
         const flow: Flow = {
           pause: () => call.pause(),
           resume: () => call.resume(),
@@ -154,9 +161,9 @@ export const openCalls = async (url: string): Promise<Calls> => {
         signal?.addEventListener('abort', flow.cancel, {once: true})
         call.on('end', resolve)
         call.on('error', reject)
-        call.on('data', (answer: ReadResp) => {
+        call.on('data', (message: Buffer) => {
           try {
-            heed(answer, flow)
+            heed(answerIn(message), flow)
           } catch (error) {
             reject(error)
             flow.cancel()

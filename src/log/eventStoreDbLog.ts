@@ -1,5 +1,4 @@
 import {setTimeout as pause, setImmediate as turn} from 'node:timers/promises'
-import type {ReadResp} from '@eventstore/db-client/generated/streams_pb.js'
 import {
   type AppendResult,
   type EventLog,
@@ -10,16 +9,16 @@ import {
   LogUnavailable,
   MAX_EVENT_BYTES,
 } from './eventLog.ts'
-import {errorName, type Flow, openCalls, type Reading, type WireEvent} from './eventStoreDbCalls.ts'
+import type {Answer, Recorded} from './eventStoreDbAnswer.ts'
+import {errorName, type Flow, openCalls, type Reading} from './eventStoreDbCalls.ts'
 import {wakeable} from './wakeable.ts'
 
 const PAGE_EVENTS = 512
 const PAGE_BYTES = 4 * 1024 * 1024
 
-/** A stored event, its JSON not parsed yet. `stream` bears its prefix. */
-type Stored = WireEvent & {stream: string; revision: number; position: bigint}
 type PageReading = Extract<Reading, {count: number}>
-type Page = {events: Stored[]; more: boolean}
+type FollowReading = Extract<Reading, {prefix: string | null}>
+type Page = {events: Recorded[]; more: boolean}
 
 /**
  * The log in EventStoreDB: the streams whose names begin with `prefix`. `url` is a connection string of
@@ -76,18 +75,21 @@ export const openEventStoreDbLog = async ({
     }
   }
 
-  const isOurs = ({stream}: Stored) => stream.startsWith(prefix)
+  const isOurs = ({stream}: Recorded) => stream.startsWith(prefix)
 
-  const toRecord = ({stream, data, metadata, ...rest}: Stored): LogRecord => ({
-    ...rest,
+  const toRecord = ({id, type, stream, revision, position, data, metadata}: Recorded): LogRecord => ({
+    id,
+    type,
     stream: stream.slice(prefix.length),
+    revision,
+    position,
     data: parse(data),
     metadata: parse(metadata),
   })
 
   /** Up to `count` events, or fewer once they are PAGE_BYTES. `more`: it ended because of either. */
   const readPage = async (reading: PageReading, deadline: number, signal?: AbortSignal): Promise<Page> => {
-    const events: Stored[] = []
+    const events: Recorded[] = []
     let bytes = 0
     let whole = !('stream' in reading)
     try {
@@ -95,11 +97,10 @@ export const openEventStoreDbLog = async ({
         reading,
         deadline,
         (answer, flow) => {
-          whole ||= answer.hasStreamNotFound() || answer.hasLastStreamPosition()
-          const event = storedIn(answer)
-          if (!event || bytes >= PAGE_BYTES) return
-          events.push(event)
-          bytes += sizeOf(event)
+          whole ||= answer === 'whole'
+          if (typeof answer === 'string' || bytes >= PAGE_BYTES) return
+          events.push(answer)
+          bytes += answer.bytes
           if (bytes >= PAGE_BYTES) flow.cancel()
         },
         signal,
@@ -112,28 +113,16 @@ export const openEventStoreDbLog = async ({
     return {events, more}
   }
 
-  /** A page of ours, however many events of others lie between. */
-  const readOurs = (what: string, reading: {all: 'start' | 'end' | bigint; backwards: boolean; count: number}) =>
-    settle(
-      what,
-      async () => {
-        const stop = new AbortController()
-        const page = readPage({...reading, prefix}, Number.POSITIVE_INFINITY, stop.signal)
-        try {
-          return await whileLed(page, closing.signal)
-        } finally {
-          stop.abort()
-        }
-      },
-      {patient: true},
-    )
-
-  /** Live events after a position, from one subscription, which ends by its first trouble. */
-  async function* follow(after: bigint | null, signal: AbortSignal): AsyncGenerator<Stored[]> {
+  /** What a reading of $all brings after a position, in pages, until it ends; a subscription ends by its first trouble. */
+  async function* follow(
+    reading: FollowReading,
+    after: bigint | null,
+    signal: AbortSignal,
+  ): AsyncGenerator<Recorded[]> {
     const wake = wakeable()
     const stop = new AbortController()
     let newest = after ?? -1n
-    let waiting: Stored[] = []
+    let waiting: Recorded[] = []
     let bytes = 0
     let flow = null as Flow | null
     let ended = null as {by: unknown} | null
@@ -142,21 +131,18 @@ export const openEventStoreDbLog = async ({
       wake.all()
     }
 
-    const heed = (answer: ReadResp, answers: Flow) => {
+    const heed = (answer: Answer, answers: Flow) => {
       flow = answers
-      const event = storedIn(answer)
-      if (!event || !isOurs(event)) return
-      if (event.position <= newest) throw new Error(`an event at ${event.position} came after one at ${newest}`)
-      newest = event.position
-      waiting.push(event)
-      bytes += sizeOf(event)
+      if (typeof answer === 'string' || !isOurs(answer) || answer.position === after) return
+      if (answer.position <= newest) throw new Error(`an event at ${answer.position} came after one at ${newest}`)
+      newest = answer.position
+      waiting.push(answer)
+      bytes += answer.bytes
       if (waiting.length >= PAGE_EVENTS || bytes >= PAGE_BYTES) answers.pause()
-      wake.all()
+      if (waiting.length === 1) wake.all()
     }
 
-    calls
-      .read({all: after ?? 'start', prefix}, Number.POSITIVE_INFINITY, heed, stop.signal)
-      .then(() => end(new Error('the server closed the subscription')), end)
+    calls.read(reading, Number.POSITIVE_INFINITY, heed, stop.signal).then(() => end(null), end)
     try {
       for (;;) {
         const woken = wake.next()
@@ -170,12 +156,13 @@ export const openEventStoreDbLog = async ({
           flow?.resume()
           yield page
         } else if (ended) {
-          throw ended.by
+          if (ended.by !== null) throw ended.by
+          return
         } else {
           // A node that was deposed, or that hangs, keeps its subscriptions and tells them nothing.
           await whileLed(woken, signal, async () => {
-            if (!flow) throw new Error('the subscription was not confirmed')
-            if (!(await flow.isCurrent())) throw new Error('the client went to another node')
+            if (!flow && !('count' in reading)) throw new Error('the subscription was not confirmed')
+            if (flow && !(await flow.isCurrent())) throw new Error('the client went to another node')
           })
         }
       }
@@ -205,17 +192,17 @@ export const openEventStoreDbLog = async ({
 
     append: async (stream, events, expected) => {
       if (events.length === 0) throw new RangeError('an append needs an event')
-      const wireEvents = events.map(({id, type, data, metadata}) => ({
+      const proposed = events.map(({id, type, data, metadata}) => ({
         id,
         type,
         data: Buffer.from(JSON.stringify(data)),
         metadata: Buffer.from(JSON.stringify(metadata)),
       }))
-      const bytes = wireEvents.reduce((sum, event) => sum + sizeOf(event), 0)
+      const bytes = proposed.reduce((sum, {data, metadata}) => sum + data.length + metadata.length, 0)
       if (bytes > MAX_EVENT_BYTES) return {ok: false, reason: 'tooLarge'}
       return settle('take the append', async (deadline): Promise<AppendResult> => {
         try {
-          const answer = await calls.append(prefix + stream, wireEvents, expected, deadline)
+          const answer = await calls.append(prefix + stream, proposed, expected, deadline)
           if (answer.hasWrongExpectedVersion()) return {ok: false, reason: 'conflict'}
           const success = answer.getSuccess()
           const position = success?.getPosition()?.getCommitPosition()
@@ -244,17 +231,33 @@ export const openEventStoreDbLog = async ({
     },
 
     readAll: async function* ({after = null, limit = Number.POSITIVE_INFINITY} = {}) {
+      const {signal} = closing
       let last = after
-      for (let left = limit; left > 0; ) {
-        const count = Math.min(left + 1, PAGE_EVENTS)
-        const {events} = await readOurs('read a page', {all: last ?? 'start', backwards: false, count})
-        const page = events.filter(({position}) => position !== last).slice(0, left)
-        // A short page need not be the last one.
-        const end = page.at(-1)
-        if (!end) return
-        yield page.map(toRecord)
-        left -= page.length
-        last = end.position
+      let left = limit
+      let until = performance.now() + timeoutMs
+      for (let failures = 0; left > 0; ) {
+        const before = last
+        // What is at a position is read again.
+        const count = Math.min(last === null ? left : left + 1, Number.MAX_SAFE_INTEGER)
+        try {
+          for await (const page of follow({all: last ?? 'start', prefix, backwards: false, count}, last, signal)) {
+            const events = page.slice(0, left).map(toRecord)
+            last = events.at(-1)!.position
+            left -= events.length
+            yield events
+            failures = 0
+            until = performance.now() + timeoutMs
+          }
+          signal.throwIfAborted()
+          // An answer that was cut short ends like one that is whole.
+          if (last === before) return
+        } catch (error) {
+          const pauseMs = backoff(failures++)
+          if (signal.aborted || performance.now() + pauseMs >= until) {
+            throw new LogUnavailable('EventStoreDB did not read on', {cause: error})
+          }
+          await pause(pauseMs, undefined, {signal}).catch(() => {})
+        }
       }
     },
 
@@ -269,13 +272,14 @@ export const openEventStoreDbLog = async ({
             if (!found || (lastId && found.id !== lastId)) throw new HistoryChanged(`not the event that was at ${last}`)
             lastId = found.id
           }
-          for await (const events of follow(last, ending)) {
+          for await (const events of follow({all: last ?? 'start', prefix}, last, ending)) {
             yield events.map(toRecord)
             const end = events.at(-1)!
             last = end.position
             lastId = end.id
             failures = 0
           }
+          throw new Error('the server closed the subscription')
         } catch (error) {
           if (error instanceof HistoryChanged) throw error
           if (ending.aborted) return
@@ -287,10 +291,22 @@ export const openEventStoreDbLog = async ({
 
     readAt: (position) => eventAt(position),
 
-    head: async () => {
-      const {events} = await readOurs('tell its head', {all: 'end', backwards: true, count: 1})
-      return events[0]?.position ?? null
-    },
+    head: () =>
+      settle(
+        'tell its head',
+        async () => {
+          const stop = new AbortController()
+          // However many events of others come after ours.
+          const newest: PageReading = {all: 'end', prefix, backwards: true, count: 1}
+          try {
+            const page = await whileLed(readPage(newest, Number.POSITIVE_INFINITY, stop.signal), closing.signal)
+            return page.events[0]?.position ?? null
+          } finally {
+            stop.abort()
+          }
+        },
+        {patient: true},
+      ),
 
     close: async () => {
       if (closing.signal.aborted) return
@@ -301,23 +317,7 @@ export const openEventStoreDbLog = async ({
   }
 }
 
-const storedIn = (answer: ReadResp): Stored | null => {
-  const event = answer.getEvent()?.getEvent()
-  if (!event) return null
-  return {
-    stream: Buffer.from(event.getStreamIdentifier()!.getStreamName_asU8()).toString(),
-    revision: Number(event.getStreamRevision()),
-    position: BigInt(event.getCommitPosition()),
-    id: event.getId()!.getString(),
-    type: event.getMetadataMap().get('type') ?? '',
-    data: event.getData_asU8(),
-    metadata: event.getCustomMetadata_asU8(),
-  }
-}
-
-const sizeOf = ({data, metadata}: WireEvent): number => data.length + metadata.length
-
-const parse = (json: Uint8Array): JsonObject => (json.length === 0 ? {} : JSON.parse(Buffer.from(json).toString()))
+const parse = (json: string): JsonObject => (json === '' ? {} : JSON.parse(json))
 
 /** How 23.10 answers a reading of $all from a position that is not the beginning of a record (measured). */
 const isBetweenEvents = (error: unknown): boolean => String(error).includes('Unexpected ReadAllResult: Error')
