@@ -13,7 +13,7 @@ import type {Answer, Recorded} from './eventStoreDbAnswer.ts'
 import {errorName, type Flow, openCalls, type Reading} from './eventStoreDbCalls.ts'
 import {wakeable} from './wakeable.ts'
 
-const PAGE_EVENTS = 512
+const PAGE_EVENTS = 128
 const PAGE_BYTES = 4 * 1024 * 1024
 
 type PageReading = Extract<Reading, {count: number}>
