@@ -158,8 +158,9 @@ const sendStep = fc
       model: ({rooms}) => {
         const room = rooms.get(index)
         if (!room) return 'NOT_FOUND'
-        if (!room.members.includes(by.userId) && !by.isBot) return 'NOT_A_MEMBER'
         const first = room.messages.findIndex((one) => nonce !== null && one.nonce === nonce && one.by === by.userId)
+        // A repeat is answered as the first time, also to who has left.
+        if (first < 0 && !room.members.includes(by.userId) && !by.isBot) return 'NOT_A_MEMBER'
         const seq = first >= 0 ? first : room.messages.push({by: by.userId, content, nonce}) - 1
         return `${seq} ${room.messages[seq]!.content}`
       },
