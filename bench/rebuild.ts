@@ -1,11 +1,11 @@
-import {spawn} from 'node:child_process'
+import {execFile, spawn} from 'node:child_process'
 import {randomUUID} from 'node:crypto'
 import {mkdtemp, readFile, rm} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {setTimeout as pause} from 'node:timers/promises'
 import {fileURLToPath} from 'node:url'
-import {parseArgs} from 'node:util'
+import {parseArgs, promisify} from 'node:util'
 import {Client} from 'pg'
 import {pino} from 'pino'
 import {readConfig} from '../src/config.ts'
@@ -34,13 +34,13 @@ import {people, register as registerAll} from './world.ts'
  * where EVENTSTORE_URL names one, beside the bare client; and how soon a row is there, beside a bare durable INSERT. One
  * process, which has the machine's cores; prints what it measured as JSON. figures/rebuild.ts makes rows of it.
  *
- *   node bench/rebuild.ts [--events 1000000] [--from 100000] [--stored 200000] [--live 2000] [--data DIR]
+ *   node bench/rebuild.ts [--events 1000000] [--from 100000] [--stored 1000000] [--live 2000] [--data DIR]
  */
 const {values: options} = parseArgs({
   options: {
     events: {type: 'string', default: '1000000'},
     from: {type: 'string', default: '100000'},
-    stored: {type: 'string', default: '200000'},
+    stored: {type: 'string', default: '1000000'},
     live: {type: 'string', default: '2000'},
     data: {type: 'string'},
   },
@@ -52,8 +52,10 @@ export type Measured = {
   rebuilds: {events: number; seconds: number; peakBytes: number; copySeconds: number; copySecondsOfSearch: number}[]
   singly: {events: number; seconds: number}
   live: {ours: number[]; baseline: number[]}
-  eventStore: {events: number; seconds: number; messagesSeconds: number; clientSeconds: number} | null
+  eventStore: {events: number; rebuilds: {what: string; seconds: number}[]; clientPerSecond: number[]} | null
 }
+/** All, those that hold what the log is made of but not the words to search by, and the largest of these. */
+const FROM_EVENT_STORE = ['--all', 'messages posts rooms', 'messages']
 const PEOPLE = 1_000
 /** Of 100 events so many are messages, posts, and a room with who joins it. */
 const MESSAGES = 85
@@ -62,6 +64,7 @@ const ROOM = 5
 const AT_ONCE = 64
 const COMMITTED_SINGLY = 1_000
 const COMMUNITY = fileURLToPath(new URL('../bin/community.js', import.meta.url))
+const CLIENT = fileURLToPath(new URL('./baselines/eventStoreReading.ts', import.meta.url))
 
 const say = (what: string): void => void process.stderr.write(`  ${what}\n`)
 
@@ -167,9 +170,9 @@ const grow = async (foundation: Foundation, by: Actor[], until: number): Promise
 type Run = {seconds: number; peakBytes: number}
 
 /** The command as an operator runs it, with its peak of memory. */
-const rebuild = async (what: '--all' | 'messages', env: NodeJS.ProcessEnv): Promise<Run> => {
+const rebuild = async (what: string, env: NodeJS.ProcessEnv): Promise<Run> => {
   const began = performance.now()
-  const child = spawn(process.execPath, [COMMUNITY, 'projections', 'rebuild', what, '--json'], {
+  const child = spawn(process.execPath, [COMMUNITY, 'projections', 'rebuild', ...what.split(' '), '--json'], {
     env: {PATH: process.env.PATH, ...SECRETS, NODE_ENV: '', ...env},
     stdio: ['ignore', 'pipe', 'inherit'],
   })
@@ -288,7 +291,15 @@ const measureLive = async (foundation: Foundation, by: Actor[], count: number): 
   return {ours, baseline}
 }
 
-/** The same command with the log in EventStoreDB, and how long its client alone takes to read that log. */
+/** How many events a second the client alone reads, in a process of its own like the command. */
+const readByClient = async (url: string, atLeast: number): Promise<number> => {
+  const {stdout} = await promisify(execFile)(process.execPath, [CLIENT, JSON.stringify({url})])
+  const {read, perSecond} = JSON.parse(stdout) as {read: number; perSecond: number}
+  if (read < atLeast) throw new Error(`the client read ${read} of ${atLeast} events`)
+  return perSecond
+}
+
+/** The same command with the log in EventStoreDB, and its client before and after each. */
 const measureEventStore = async (databaseUrl: string, count: number): Promise<Measured['eventStore']> => {
   const eventStoreUrl = process.env.EVENTSTORE_URL
   if (!eventStoreUrl) return null
@@ -306,17 +317,16 @@ const measureEventStore = async (databaseUrl: string, count: number): Promise<Me
     await register(foundation, by)
     const events = await grow(foundation, by, count)
     await catchUp(foundation)
-    const {seconds} = await rebuild('--all', env)
-    const {seconds: messagesSeconds} = await rebuild('messages', env)
-    const {EventStoreDBClient} = await import('@eventstore/db-client')
-    const client = EventStoreDBClient.connectionString(eventStoreUrl)
-    const began = performance.now()
-    let read = 0
-    for await (const {event} of client.readAll()) if (event?.streamId.startsWith(prefix)) read++
-    const clientSeconds = (performance.now() - began) / 1000
-    await client.dispose()
-    if (read < events) throw new Error(`the client read ${read} of ${events} events`)
-    return {events, seconds, messagesSeconds, clientSeconds}
+    const rebuilds: {what: string; seconds: number}[] = []
+    const clientPerSecond = [await readByClient(eventStoreUrl, events)]
+    for (const what of FROM_EVENT_STORE) {
+      const {seconds, peakBytes} = await rebuild(what, env)
+      clientPerSecond.push(await readByClient(eventStoreUrl, events))
+      const ours = `${Math.round(events / seconds)}/s, ${Math.round(peakBytes / 2 ** 20)} MiB`
+      say(`${what} from EventStoreDB: ${ours}; the client: ${Math.round(clientPerSecond.at(-1)!)}/s`)
+      rebuilds.push({what, seconds})
+    }
+    return {events, rebuilds, clientPerSecond}
   } finally {
     await foundation.close()
   }
