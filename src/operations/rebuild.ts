@@ -24,6 +24,7 @@ const LOCK_MS = 4_000
 const TRIED_MS = 3_000
 /** What the join of two large tables may take before it goes to files. */
 const COMPARE_MEMORY = '64MB'
+const COMPARE_MS = 600_000
 /** Rows that differ which a report names; the rest is counted. */
 const NAMED = 1_000
 
@@ -106,7 +107,7 @@ const buildBeside = async (builder: Builder, wanted: readonly ReadTable[]): Prom
 /** Left to itself, Node takes 250 MB more for what is garbage a moment later; measured, it is as fast without. */
 const keepMemorySmall = (): void => {
   setFlagsFromString('--semi-space-growth-factor=1')
-  setFlagsFromString('--heap-growing-percent=200')
+  setFlagsFromString('--heap-growing-percent=100')
 }
 
 /** The generation that is shown, or that will be. */
@@ -176,21 +177,23 @@ const compare = async ({pool}: Operator, fresh: Generation): Promise<Compared | 
     const now = generations.find(({generation}) => generation === fresh.generation)
     if (!live || !now || live.position !== now.position) return null
     const key = table.key.join(', ')
-    const first = table.key[0]
-    const {rows} = await client.query<{total: string; differing: string; differences: Difference[] | null}>({
-      text: `WITH rows AS (
-        SELECT ${key}, l.${first} IS NULL AS missing, f.${first} IS NULL AS extra,
-          (l.${first} IS NULL OR f.${first} IS NULL OR l IS DISTINCT FROM f) AS differs
-        FROM ${table.view} l FULL JOIN ${targetOf(now)} f USING (${key})
-      ), named AS (SELECT * FROM rows WHERE differs ORDER BY ${key} LIMIT ${NAMED})
-      SELECT count(*) AS total, count(*) FILTER (WHERE differs) AS differing,
-        (SELECT json_agg(json_build_object('key', json_build_object(${table.key.map((column) => `'${column}', ${column}`).join(', ')}),
-          'difference', CASE WHEN missing THEN 'missing' WHEN extra THEN 'extra' ELSE 'altered' END)) FROM named) AS differences
-      FROM rows`,
-      query_timeout: 600_000,
-    } as never)
-    const {total, differing, differences} = rows[0]!
-    return {rows: Number(total), differing: Number(differing), differences: differences ?? []}
+    const [missing, extra] = [`l.${table.key[0]} IS NULL`, `f.${table.key[0]} IS NULL`]
+    const differs = `(${missing} OR ${extra} OR l IS DISTINCT FROM f)`
+    const joined = `${table.view} l FULL JOIN ${targetOf(now)} f USING (${key})`
+    const ask = async <R extends object>(text: string): Promise<R[]> =>
+      (await client.query<R>({text, query_timeout: COMPARE_MS} as never)).rows
+    // Counted first, by as many processes as PostgreSQL lets: rows that have to be named go through one.
+    const [counted] = await ask<{rows: string; differing: string}>(
+      `SELECT count(*) AS rows, count(*) FILTER (WHERE ${differs}) AS differing FROM ${joined}`,
+    )
+    const {rows, differing} = counted!
+    if (differing === '0') return {rows: Number(rows), differing: 0, differences: []}
+    const differences = await ask<Difference>(
+      `SELECT json_build_object(${table.key.map((column) => `'${column}', ${column}`).join(', ')}) AS key,
+         CASE WHEN ${missing} THEN 'missing' WHEN ${extra} THEN 'extra' ELSE 'altered' END AS difference
+       FROM ${joined} WHERE ${differs} ORDER BY ${key} LIMIT ${NAMED}`,
+    )
+    return {rows: Number(rows), differing: Number(differing), differences}
   } finally {
     await client.query('ROLLBACK').catch(() => {})
     client.release()
