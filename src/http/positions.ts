@@ -41,8 +41,8 @@ export const openPositions = ({
         throw new ApiError('POSITION_UNKNOWN')
       }
       if (applied.building(tables).length > 0) throw new ApiError('UNAVAILABLE', {}, 2)
-      // What is fed apart may be behind what this node has answered to anybody.
-      const apart = tables.filter((table) => table.apart)
+      // What is fed apart may be behind what this node has answered to anybody. Where it has stopped, that is all there is.
+      const apart = tables.filter((table) => table.apart && applied.states().get(table.view)?.fault === null)
       const began = performance.now()
       if (apart.length > 0) await applied.reached(apart, tail.position() ?? -1n, SEEN_MS)
       if (fromHeader === null && also === null && req.headers.cookie === undefined) return

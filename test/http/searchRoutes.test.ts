@@ -255,4 +255,23 @@ describe('search', () => {
     }
     await client.end()
   })
+
+  it('finds what it has, without waiting, once its table has stopped', async () => {
+    const own = await startServer()
+    const writer = await signUp(own)
+    const reader = visit(own.url)
+    await write(writer, 'before')
+    expect(await look(reader, 'before')).toEqual(['before'])
+    const client = new Client({connectionString: own.databaseUrl})
+    await client.connect()
+    const [live] = await readGenerations(client as never, [search])
+    await client.query(`ALTER TABLE ${targetOf(live!)} ADD CHECK (position < 0) NOT VALID`)
+    await client.end()
+    await write(writer, 'after')
+    await eventually(async () => (await reader.get('/readyz')).body.projections.search.ok === false)
+    const began = performance.now()
+    expect(await look(reader, 'before')).toEqual(['before'])
+    expect(performance.now() - began).toBeLessThan(500)
+    expect(await look(reader, 'after')).toEqual([])
+  })
 })
