@@ -67,7 +67,7 @@ export class HistoryChanged extends Error {
 }
 
 export type LogOptions = {
-  /** How long one append or one read of a page may take before LogUnavailable. Default 5,000. */
+  /** How long one append or one read of a page may take, or fail again and again, before LogUnavailable. Default 5,000. */
   timeoutMs?: number
   /** Told about what mends itself: reconnects, retries. */
   onTrouble?: (what: string, error: unknown) => void

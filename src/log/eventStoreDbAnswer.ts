@@ -21,7 +21,7 @@ export type Answer = Recorded | 'whole' | 'other'
 export const answerIn = (bytes: Buffer): Answer => {
   const cursor = {bytes, at: 0}
   let answer: Answer = 'other'
-  while (cursor.at < bytes.length) {
+  while (isWithin(cursor, bytes.length)) {
     const tag = varint(cursor)
     if (tag === lengthDelimited(1)) answer = eventIn(cursor, endOf(cursor)) ?? answer
     else {
@@ -35,7 +35,7 @@ export const answerIn = (bytes: Buffer): Answer => {
 /** ReadResp.ReadEvent; null where the event is gone that a link leads to. */
 const eventIn = (cursor: Cursor, end: number): Recorded | null => {
   let event: Recorded | null = null
-  while (cursor.at < end) {
+  while (isWithin(cursor, end)) {
     const tag = varint(cursor)
     if (tag === lengthDelimited(1)) event = recordedIn(cursor, endOf(cursor))
     else skip(cursor, tag)
@@ -49,7 +49,7 @@ const recordedIn = (cursor: Cursor, end: number): Recorded => {
   let revision = 0
   let position = 0n
   let bytes = 0
-  while (cursor.at < end) {
+  while (isWithin(cursor, end)) {
     const tag = varint(cursor)
     if (tag === lengthDelimited(1)) id = textIn(cursor, lengthDelimited(2))
     else if (tag === lengthDelimited(2)) stream = textIn(cursor, lengthDelimited(3))
@@ -72,10 +72,10 @@ const recordedIn = (cursor: Cursor, end: number): Recorded => {
 const typeIn = (cursor: Cursor): string | null => {
   const end = endOf(cursor)
   let [key, value] = ['', '']
-  while (cursor.at < end) {
+  while (isWithin(cursor, end)) {
     const tag = varint(cursor)
     if (tag === lengthDelimited(1)) key = text(cursor)
-    else if (tag === lengthDelimited(2) && key === 'type') value = text(cursor)
+    else if (tag === lengthDelimited(2)) value = text(cursor)
     else skip(cursor, tag)
   }
   return key === 'type' ? value : null
@@ -85,7 +85,7 @@ const typeIn = (cursor: Cursor): string | null => {
 const textIn = (cursor: Cursor, wanted: number): string => {
   const end = endOf(cursor)
   let found = ''
-  while (cursor.at < end) {
+  while (isWithin(cursor, end)) {
     const tag = varint(cursor)
     if (tag === wanted) found = text(cursor)
     else skip(cursor, tag)
@@ -97,6 +97,12 @@ type Cursor = {readonly bytes: Buffer; at: number}
 
 const plain = (field: number): number => field * 8
 const lengthDelimited = (field: number): number => field * 8 + 2
+
+/** Whether there is more before the end; no field goes beyond it. */
+const isWithin = (cursor: Cursor, end: number): boolean => {
+  if (cursor.at > end) throw new RangeError('a field ends outside its message')
+  return cursor.at < end
+}
 
 /** Exact up to 2^53. */
 const varint = (cursor: Cursor): number => {
@@ -120,9 +126,8 @@ const exactVarint = (cursor: Cursor): bigint => {
 /** Where what is length-delimited ends. */
 const endOf = (cursor: Cursor): number => {
   const size = varint(cursor)
-  const end = cursor.at + size
-  if (end > cursor.bytes.length) throw new RangeError('the message ends within a field')
-  return end
+  if (cursor.at + size > cursor.bytes.length) throw new RangeError('the message ends within a field')
+  return cursor.at + size
 }
 
 const text = (cursor: Cursor): string => textUpTo(cursor, endOf(cursor))

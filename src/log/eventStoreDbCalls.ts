@@ -26,13 +26,16 @@ export type Flow = {
   isCurrent(): Promise<boolean>
 }
 
-/** `deadline` is a time in ms since 1970. A call that fails for whatever reason rejects; {@link errorName} may name it. */
+/**
+ * `deadline` is a time in ms since 1970. A call that fails for whatever reason rejects; {@link errorName} may name it. A reading
+ * is heeded from its beginning, before any answer; where `heed` throws, it hears no more and the call rejects by that.
+ */
 export type Calls = {
   append(stream: string, events: ProposedEvent[], expected: ExpectedRevision, deadline: number): Promise<AppendResp>
   read(
     reading: Reading,
     deadline: number,
-    heed: (answer: Answer, flow: Flow) => void,
+    heed: (answer: Answer | 'begun', flow: Flow) => void,
     signal?: AbortSignal,
   ): Promise<void>
   close(): Promise<void>
@@ -174,14 +177,20 @@ export const openCalls = async (url: string): Promise<Calls> => {
         signal?.addEventListener('abort', flow.cancel, {once: true})
         call.on('end', resolve)
         call.on('error', reject)
-        call.on('data', (message: Buffer) => {
+        let isHeeded = true
+        const tell = (answer: () => Answer | 'begun') => {
+          // What had arrived already still comes after a call was cancelled.
+          if (!isHeeded) return
           try {
-            heed(answerIn(message), flow)
+            heed(answer(), flow)
           } catch (error) {
+            isHeeded = false
             reject(error)
             flow.cancel()
           }
-        })
+        }
+        call.on('data', (message: Buffer) => tell(() => answerIn(message)))
+        tell(() => 'begun')
       }),
 
     close: async () => (await client.getChannel()).close(),

@@ -75,8 +75,6 @@ export const openEventStoreDbLog = async ({
     }
   }
 
-  const isOurs = ({stream}: Recorded) => stream.startsWith(prefix)
-
   const toRecord = ({id, type, stream, revision, position, data, metadata}: Recorded): LogRecord => ({
     id,
     type,
@@ -113,11 +111,13 @@ export const openEventStoreDbLog = async ({
     return {events, more}
   }
 
-  /** What a reading of $all brings after a position, in pages, until it ends; a subscription ends by its first trouble. */
+  /**
+   * What a reading of $all brings after a position, in pages, until it ends; a subscription ends by its first trouble. `isOurs`:
+   * there is an event of ours at the position, which a reading gives again, unless it was cut short.
+   */
   async function* follow(
     reading: FollowReading,
-    after: bigint | null,
-    signal: AbortSignal,
+    {after, isOurs = false, signal}: {after: bigint | null; isOurs?: boolean; signal: AbortSignal},
   ): AsyncGenerator<Recorded[]> {
     const wake = wakeable()
     const stop = new AbortController()
@@ -125,15 +125,22 @@ export const openEventStoreDbLog = async ({
     let waiting: Recorded[] = []
     let bytes = 0
     let flow = null as Flow | null
+    let isConfirmed = 'count' in reading
+    let isFound = !isOurs
     let ended = null as {by: unknown} | null
     const end = (by: unknown) => {
       ended ??= {by}
       wake.all()
     }
 
-    const heed = (answer: Answer, answers: Flow) => {
+    const heed = (answer: Answer | 'begun', answers: Flow) => {
       flow = answers
-      if (typeof answer === 'string' || !isOurs(answer) || answer.position === after) return
+      isConfirmed ||= answer !== 'begun'
+      if (typeof answer === 'string' || !answer.stream.startsWith(prefix)) return
+      if (answer.position === after) {
+        isFound = true
+        return
+      }
       if (answer.position <= newest) throw new Error(`an event at ${answer.position} came after one at ${newest}`)
       newest = answer.position
       waiting.push(answer)
@@ -142,7 +149,8 @@ export const openEventStoreDbLog = async ({
       if (waiting.length === 1) wake.all()
     }
 
-    calls.read(reading, Number.POSITIVE_INFINITY, heed, stop.signal).then(() => end(null), end)
+    const whole = () => end(isFound ? null : new Error('the answer ended before it began'))
+    calls.read(reading, Number.POSITIVE_INFINITY, heed, stop.signal).then(whole, end)
     try {
       for (;;) {
         const woken = wake.next()
@@ -161,13 +169,47 @@ export const openEventStoreDbLog = async ({
         } else {
           // A node that was deposed, or that hangs, keeps its subscriptions and tells them nothing.
           await whileLed(woken, signal, async () => {
-            if (!flow && !('count' in reading)) throw new Error('the subscription was not confirmed')
+            if (!isConfirmed) throw new Error('the subscription was not confirmed')
             if (flow && !(await flow.isCurrent())) throw new Error('the client went to another node')
           })
         }
       }
     } finally {
       stop.abort()
+    }
+  }
+
+  /** Pages of all events after a position, of which `limit` are wanted, however often the reading is interrupted. */
+  async function* readOn(after: bigint | null, limit: number): AsyncGenerator<Recorded[]> {
+    const {signal} = closing
+    let last = after
+    let left = limit
+    let until = Number.POSITIVE_INFINITY
+    for (let failures = 0; left > 0; ) {
+      const before = last
+      // What is at a position is read again.
+      const count = Math.min(last === null ? left : left + 1, Number.MAX_SAFE_INTEGER)
+      const reading: PageReading & FollowReading = {all: last ?? 'start', prefix, backwards: false, count}
+      try {
+        for await (const page of follow(reading, {after: last, isOurs: last !== after, signal})) {
+          const events = page.slice(0, left)
+          last = events.at(-1)!.position
+          left -= events.length
+          failures = 0
+          yield events
+          if (left === 0) return
+        }
+        signal.throwIfAborted()
+        // An answer that was cut short ends like one that is whole.
+        if (last === before) return
+      } catch (error) {
+        if (failures === 0) until = performance.now() + timeoutMs
+        const pauseMs = backoff(failures++)
+        if (signal.aborted || performance.now() + pauseMs >= until) {
+          throw new LogUnavailable('EventStoreDB did not read on', {cause: error})
+        }
+        await pause(pauseMs, undefined, {signal}).catch(() => {})
+      }
     }
   }
 
@@ -178,7 +220,7 @@ export const openEventStoreDbLog = async ({
         try {
           const {events} = await readPage({all: position, prefix: null, backwards: false, count: 1}, deadline)
           const [event] = events
-          return event?.position === position && isOurs(event) ? toRecord(event) : null
+          return event?.position === position && event.stream.startsWith(prefix) ? toRecord(event) : null
         } catch (error) {
           if (isBetweenEvents(error)) return null
           throw error
@@ -231,34 +273,7 @@ export const openEventStoreDbLog = async ({
     },
 
     readAll: async function* ({after = null, limit = Number.POSITIVE_INFINITY} = {}) {
-      const {signal} = closing
-      let last = after
-      let left = limit
-      let until = performance.now() + timeoutMs
-      for (let failures = 0; left > 0; ) {
-        const before = last
-        // What is at a position is read again.
-        const count = Math.min(last === null ? left : left + 1, Number.MAX_SAFE_INTEGER)
-        try {
-          for await (const page of follow({all: last ?? 'start', prefix, backwards: false, count}, last, signal)) {
-            const events = page.slice(0, left).map(toRecord)
-            last = events.at(-1)!.position
-            left -= events.length
-            yield events
-            failures = 0
-            until = performance.now() + timeoutMs
-          }
-          signal.throwIfAborted()
-          // An answer that was cut short ends like one that is whole.
-          if (last === before) return
-        } catch (error) {
-          const pauseMs = backoff(failures++)
-          if (signal.aborted || performance.now() + pauseMs >= until) {
-            throw new LogUnavailable('EventStoreDB did not read on', {cause: error})
-          }
-          await pause(pauseMs, undefined, {signal}).catch(() => {})
-        }
-      }
+      for await (const page of readOn(after, limit)) yield page.map(toRecord)
     },
 
     subscribe: async function* ({after, signal}) {
@@ -272,7 +287,7 @@ export const openEventStoreDbLog = async ({
             if (!found || (lastId && found.id !== lastId)) throw new HistoryChanged(`not the event that was at ${last}`)
             lastId = found.id
           }
-          for await (const events of follow({all: last ?? 'start', prefix}, last, ending)) {
+          for await (const events of follow({all: last ?? 'start', prefix}, {after: last, signal: ending})) {
             yield events.map(toRecord)
             const end = events.at(-1)!
             last = end.position
@@ -295,15 +310,11 @@ export const openEventStoreDbLog = async ({
       settle(
         'tell its head',
         async () => {
-          const stop = new AbortController()
           // However many events of others come after ours.
-          const newest: PageReading = {all: 'end', prefix, backwards: true, count: 1}
-          try {
-            const page = await whileLed(readPage(newest, Number.POSITIVE_INFINITY, stop.signal), closing.signal)
-            return page.events[0]?.position ?? null
-          } finally {
-            stop.abort()
-          }
+          const newest: PageReading & FollowReading = {all: 'end', prefix, backwards: true, count: 1}
+          for await (const [event] of follow(newest, {after: null, signal: closing.signal})) return event!.position
+          closing.signal.throwIfAborted()
+          return null
         },
         {patient: true},
       ),

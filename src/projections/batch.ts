@@ -11,6 +11,8 @@ import type {Copy, Statement} from './readTable.ts'
  */
 export type Batch = {
   add(page: TailEvent[]): Promise<void>
+  /** Of rows to be copied: what there is to write besides is little. */
+  bytes(): number
   /** False where nothing was written: a table can't take an event, or a row is there already. */
   write(feeding: Feeding): Promise<boolean>
 }
@@ -21,8 +23,10 @@ export const openBatch = (generations: readonly Generation[]): Batch => {
   const parts = new Map<Generation, Part[]>()
   let last: TailEvent | undefined
   let isRefused = false
+  let bytes = 0
 
   const copy = (into: Part[], {text, rows}: Copy) => {
+    bytes += rows.length
     const before = into.at(-1)
     if (before && 'rows' in before && before.text === text) before.rows.push(rows)
     else into.push({text, rows: [rows]})
@@ -45,6 +49,7 @@ export const openBatch = (generations: readonly Generation[]): Batch => {
         }
       }
     },
+    bytes: () => bytes,
     write: async (feeding) => {
       const wanted = [...parts.keys()]
       if (isRefused || wanted.some(({fault}) => fault !== null)) return false

@@ -6,9 +6,9 @@ import {type Feeding, feed} from './feeding.ts'
 import type {Generation} from './generations.ts'
 
 /** Events that are written together: many a message is what makes a rebuild fast; memory bounds them. */
-const BATCH_EVENTS = 1_000
-/** Of large events fewer: pages of the log, which has a bound for the bytes of each. */
-const BATCH_PAGES = 4
+const BATCH_EVENTS = 512
+/** Of large events fewer: what their rows come to. */
+const BATCH_BYTES = 4 * 1024 * 1024
 
 /** An event that no table has a handler for: it is not even opened, only its position counts. */
 const passedOver = ({id, type, stream, revision, position}: LogRecord): TailEvent => {
@@ -45,13 +45,11 @@ const fillInBatches = async (
 ): Promise<boolean> => {
   let batch = openBatch(going)
   let read = 0
-  let pages = 0
   let written = Promise.resolve(true)
   const writeBatch = async (position: bigint): Promise<boolean> => {
     const [full, count] = [batch, read]
     batch = openBatch(going)
     read = 0
-    pages = 0
     if (!(await written)) return false
     written = full.write(feeding).then((isWritten) => {
       if (isWritten) onProgress(count, position)
@@ -69,7 +67,8 @@ const fillInBatches = async (
       read += page.read
       position = page.events.at(-1)!.position
       // PostgreSQL writes these while the next ones are read, opened and folded.
-      if ((read >= BATCH_EVENTS || ++pages === BATCH_PAGES) && !(await writeBatch(position))) return false
+      const isFull = read >= BATCH_EVENTS || batch.bytes() >= BATCH_BYTES
+      if (isFull && !(await writeBatch(position))) return false
     }
     if (read > 0 && !(await writeBatch(position))) return false
     return await written

@@ -323,6 +323,88 @@ describe('openEventStoreDbLog', () => {
       await expectUnavailable(rest(ofLog))
     })
 
+    it('passes over nothing that it can not understand, however much had arrived behind it', async () => {
+      server.add('ours.a', ...numbers(300))
+      let broken = 0
+      let sent = 0
+      server.answerRead = ({kind, from}, call) => {
+        if (kind === 'stream') return true
+        sent = 0
+        for (const event of server.events) {
+          if (typeof from === 'bigint' && event.position < from + (kind === 'all' ? 0n : 1n)) continue
+          call.write(answerWith(event.revision === broken ? {...event, id: ''} : event))
+          sent++
+        }
+        if (kind === 'all') call.end()
+        return false
+      }
+      // A page is 128 events; a few that came with them wait until the consumer asks for more.
+      for (broken of [130, 133, 140, 150]) {
+        const seen: LogRecord[] = []
+        const reading = async () => {
+          for await (const page of log.readAll()) {
+            seen.push(...page)
+            await untilStill(() => sent)
+          }
+        }
+        await expect(reading()).rejects.toThrow(LogUnavailable)
+        expect(seen.map(({revision}) => revision)).toEqual(numbers(broken).map(({n}) => n))
+      }
+      const {records} = collect()
+      await until(() => troubles.length > 1)
+      expect(records).toHaveLength(broken)
+      broken = -1
+      await until(() => records.length === 300)
+      expect(records.map(({revision}) => revision)).toEqual(numbers(300).map(({n}) => n))
+    })
+
+    it('goes to another node with the client where the one that was asked never answers', async () => {
+      server.add('ours.a', ...numbers(10))
+      const leader = await startEventStoreServer(server.events)
+      let asked = 0
+      server.answerRead = ({filter}) => {
+        if (filter) asked++
+        return filter ? new Promise(() => {}) : true
+      }
+      server.answerAppend = () => {
+        throw failure(status.NOT_FOUND, 'Leader info available', {
+          exception: 'not-leader',
+          'leader-endpoint-host': '127.0.0.1',
+          'leader-endpoint-port': String(leader.port),
+        })
+      }
+      const answers = Promise.all([all(log.readAll()), log.head()])
+      await until(() => asked === 2)
+      expect(await log.append('b', [event()], 'none')).toMatchObject({ok: true})
+      const [records, head] = await answers
+      expect([records.length, head]).toEqual([11, server.events.at(-1)!.position])
+      leader.die()
+    })
+
+    it('waits for no more than is wanted, also after an event of others', async () => {
+      server.add('theirs.a', {})
+      server.add('ours.a', ...numbers(3))
+      server.answerRead = ({filter}, call) => {
+        if (filter) call.write(answerWith(server.events[1]!))
+        return !filter
+      }
+      const wanted = await all(log.readAll({after: server.events[0]!.position, limit: 1}))
+      expect(wanted.map(({revision}) => revision)).toEqual([0])
+    })
+
+    it('does not take an empty answer for the end, where it must give the last event again', async () => {
+      server.add('ours.a', ...numbers(50))
+      let asked = 0
+      server.answerRead = (_, call) => {
+        asked++
+        if (asked > 3) return true
+        if (asked === 1) for (const event of server.events.slice(0, 3)) call.write(answerWith(event))
+        call.end()
+        return false
+      }
+      expect(await all(log.readAll())).toHaveLength(50)
+    })
+
     it('takes no more from the server than it hands over while its consumer is busy, and hangs up when it stops', async () => {
       server.add('ours.a', ...Array.from({length: 8_000}, () => ({text: 'x'.repeat(2_000)})))
       let sent = 0
