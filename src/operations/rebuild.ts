@@ -22,7 +22,7 @@ const WAIT_MS = 60_000
 const LOCK_MS = 4_000
 /** Who begins to lead tries a table again that stopped: a fault that stays for so long is one. */
 const TRIED_MS = 3_000
-/** What the join of two large tables may take before it goes to files. */
+/** What each process of the join of two large tables may take, twice, before it goes to files. */
 const COMPARE_MEMORY = '64MB'
 const COMPARE_MS = 600_000
 /** Rows that differ which a report names; the rest is counted. */
@@ -166,12 +166,29 @@ const untilTogether = async <T>(
 }
 
 /** Row by row, in one snapshot in which both are at the same position; null where they are not at the same one now. */
-const compare = async ({pool}: Operator, fresh: Generation): Promise<Compared | null> => {
+const compare = async (operator: Operator, fresh: Generation): Promise<Compared | null> => {
+  try {
+    return await compareBy(operator, fresh, 'parallel')
+  } catch (error) {
+    // Several processes join in shared memory, of which a container has 64 MB if nobody gave it more.
+    if (!isOutOfResources(error)) throw error
+    return compareBy(operator, fresh, 'alone')
+  }
+}
+
+const isOutOfResources = (error: unknown): boolean => /^53/.test((error as {code?: string}).code ?? '')
+
+const compareBy = async (
+  {pool}: Operator,
+  fresh: Generation,
+  processes: 'parallel' | 'alone',
+): Promise<Compared | null> => {
   const {table} = fresh
   const client = await pool.connect()
   try {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
     await client.query(`SET LOCAL statement_timeout = 0; SET LOCAL work_mem = '${COMPARE_MEMORY}'`)
+    if (processes === 'alone') await client.query('SET LOCAL max_parallel_workers_per_gather = 0')
     const generations = await readGenerations(client, [table])
     const live = generations.find(({state}) => state === 'live')
     const now = generations.find(({generation}) => generation === fresh.generation)
@@ -182,7 +199,7 @@ const compare = async ({pool}: Operator, fresh: Generation): Promise<Compared | 
     const joined = `${table.view} l FULL JOIN ${targetOf(now)} f USING (${key})`
     const ask = async <R extends object>(text: string): Promise<R[]> =>
       (await client.query<R>({text, query_timeout: COMPARE_MS} as never)).rows
-    // Counted first, by as many processes as PostgreSQL lets: rows that have to be named go through one.
+    // Counted by every process for itself; rows would all go through one of them.
     const [counted] = await ask<{rows: string; differing: string}>(
       `SELECT count(*) AS rows, count(*) FILTER (WHERE ${differs}) AS differing FROM ${joined}`,
     )
