@@ -201,6 +201,13 @@ const withClient = async <T>(url: string, work: (client: Client) => Promise<T>):
   }
 }
 
+/** What PostgreSQL would do by and by, beside what is measured next. */
+const settle = (url: string): Promise<void> =>
+  withClient(url, async (client) => {
+    await client.query('VACUUM ANALYZE')
+    await client.query('CHECKPOINT')
+  })
+
 /** The tables as a server makes them at its first start: what is measured is made beside them. */
 const catchUp = async (foundation: Foundation): Promise<void> => {
   await foundation.pool.query('DROP SCHEMA read CASCADE')
@@ -318,9 +325,11 @@ const measureEventStore = async (databaseUrl: string, count: number): Promise<Me
     const events = await grow(foundation, by, count)
     await catchUp(foundation)
     const rebuilds: {what: string; seconds: number}[] = []
+    await settle(env.DATABASE_URL)
     const clientPerSecond = [await readByClient(eventStoreUrl, events)]
     for (const what of FROM_EVENT_STORE) {
       const {seconds, peakBytes} = await rebuild(what, env)
+      await settle(env.DATABASE_URL)
       clientPerSecond.push(await readByClient(eventStoreUrl, events))
       const ours = `${Math.round(events / seconds)}/s, ${Math.round(peakBytes / 2 ** 20)} MiB`
       say(`${what} from EventStoreDB: ${ours}; the client: ${Math.round(clientPerSecond.at(-1)!)}/s`)
@@ -353,10 +362,7 @@ try {
     let began = performance.now()
     const events = await grow(foundation, by, size)
     say(`${events} events are there after ${((performance.now() - began) / 1000).toFixed(1)} s`)
-    await withClient(database.url, async (client) => {
-      await client.query('VACUUM ANALYZE log.events')
-      await client.query('CHECKPOINT')
-    })
+    await settle(database.url)
     began = performance.now()
     await catchUp(foundation)
     say(`the live tables are there after ${((performance.now() - began) / 1000).toFixed(1)} s`)
