@@ -45,13 +45,17 @@ const fillInBatches = async (
 ): Promise<boolean> => {
   let batch = openBatch(going)
   let read = 0
-  let written = Promise.resolve(true)
+  let earlier = Promise.resolve(true)
+  let written = earlier
   const writeBatch = async (position: bigint): Promise<boolean> => {
     const [full, count] = [batch, read]
     batch = openBatch(going)
     read = 0
-    if (!(await written)) return false
-    written = full.write(feeding).then((isWritten) => {
+    // One waits, so that neither PostgreSQL nor this process stands still until the other is done.
+    if (!(await earlier)) return false
+    earlier = written
+    written = earlier.then(async (isGoing) => {
+      const isWritten = isGoing && (await full.write(feeding))
       if (isWritten) onProgress(count, position)
       return isWritten
     })
