@@ -148,4 +148,22 @@ describe('fill', () => {
     const texts = copied[0]!.slice(0, odd.length).map((row) => (row as {content: string}).content)
     expect(texts).toEqual(odd)
   })
+
+  it('writes fewer at once where they are large', async () => {
+    // The page in which they begin has short ones, too.
+    const from = (await place.log.head())! + 100n
+    const long = 'x'.repeat(50_000)
+    for (let chunk = 0; chunk < 40; chunk++) {
+      const seqs = Array.from({length: 10}, (_, n) => 10_000 + chunk * 10 + n)
+      await place.given(...seqs.map((seq) => sent(roomId, seq, ann, {content: long})))
+    }
+    const [generation] = (await begin()).filter(({table}) => table === messages)
+    const written: number[] = []
+    const onProgress = (count: number, position: bigint) => {
+      if (position > from) written.push(count)
+    }
+    await fill(place, {...feeding, client}, [generation!], {signal, onProgress})
+    expect((await rowsIn(generation!)).length).toBe(2_902)
+    expect(Math.max(...written)).toBeLessThan(150)
+  })
 })
