@@ -13,7 +13,10 @@ import type {Answer, Recorded} from './eventStoreDbAnswer.ts'
 import {errorName, type Flow, openCalls, type Reading} from './eventStoreDbCalls.ts'
 import {wakeable} from './wakeable.ts'
 
+/** Handed over together: of more, much is still alive when garbage is collected. */
 const PAGE_EVENTS = 128
+/** Of one stream asked for together: each call costs as much as many events. */
+const STREAM_EVENTS = 512
 const PAGE_BYTES = 4 * 1024 * 1024
 
 type PageReading = Extract<Reading, {count: number}>
@@ -261,7 +264,7 @@ export const openEventStoreDbLog = async ({
       let next = from ?? (backwards ? 'end' : 0)
       if (next === 'end' && !backwards) return
       for (let left = limit; left > 0; ) {
-        const count = Math.min(left, PAGE_EVENTS)
+        const count = Math.min(left, STREAM_EVENTS)
         const reading: PageReading = {stream: prefix + stream, from: next, backwards, count}
         const {events, more} = await settle('read a stream', (deadline) => readPage(reading, deadline))
         for (const event of events) yield toRecord(event)
