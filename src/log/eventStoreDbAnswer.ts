@@ -25,6 +25,7 @@ export const answerIn = (bytes: Buffer): Answer => {
     const tag = varint(cursor)
     if (tag === lengthDelimited(1)) answer = eventIn(cursor, endOf(cursor)) ?? answer
     else {
+      // stream_not_found, last_stream_position
       if (tag === lengthDelimited(4) || tag === plain(6)) answer = 'whole'
       skip(cursor, tag)
     }

@@ -52,13 +52,22 @@ export const openEventStoreDbLog = async ({
         const attempted = attempt(Date.now() + leftMs)
         return await (patient ? attempted : inTime(attempted, leftMs, signal))
       } catch (error) {
-        const pauseMs = backoff(failures)
-        if (signal.aborted || performance.now() + pauseMs >= until) {
-          throw new LogUnavailable(`EventStoreDB did not ${what}`, {cause: error})
-        }
-        await pause(pauseMs, undefined, {signal}).catch(() => {})
+        await beforeAnother(what, error, {failures, until, signal})
       }
     }
+  }
+
+  /** Pauses before another attempt, or throws where there is no time for one. */
+  const beforeAnother = async (
+    what: string,
+    error: unknown,
+    {failures, until, signal}: {failures: number; until: number; signal: AbortSignal},
+  ): Promise<void> => {
+    const pauseMs = backoff(failures)
+    if (signal.aborted || performance.now() + pauseMs >= until) {
+      throw new LogUnavailable(`EventStoreDB did not ${what}`, {cause: error})
+    }
+    await pause(pauseMs, undefined, {signal}).catch(() => {})
   }
 
   /** Waits for what may take long, like passing over others' events, as long as the leader answers and `check` passes. */
@@ -115,15 +124,17 @@ export const openEventStoreDbLog = async ({
   }
 
   /**
-   * What a reading of $all brings after a position, in pages, until it ends; a subscription ends by its first trouble. `isOurs`:
-   * there is an event of ours at the position, which a reading gives again, unless it was cut short.
+   * What a reading of $all brings after the position that it begins with, in pages, until it ends; a subscription ends by its
+   * first trouble. `isOurs`: there is an event of ours at that position, which a reading gives again, unless it was cut short.
    */
   async function* follow(
     reading: FollowReading,
-    {after, isOurs = false, signal}: {after: bigint | null; isOurs?: boolean; signal: AbortSignal},
+    signal: AbortSignal,
+    {isOurs = false} = {},
   ): AsyncGenerator<Recorded[]> {
     const wake = wakeable()
     const stop = new AbortController()
+    const after = typeof reading.all === 'bigint' ? reading.all : null
     let newest = after ?? -1n
     let waiting: Recorded[] = []
     let bytes = 0
@@ -192,9 +203,9 @@ export const openEventStoreDbLog = async ({
       const before = last
       // What is at a position is read again.
       const count = Math.min(last === null ? left : left + 1, Number.MAX_SAFE_INTEGER)
-      const reading: PageReading & FollowReading = {all: last ?? 'start', prefix, backwards: false, count}
+      const reading: FollowReading = {all: last ?? 'start', prefix, backwards: false, count}
       try {
-        for await (const page of follow(reading, {after: last, isOurs: last !== after, signal})) {
+        for await (const page of follow(reading, signal, {isOurs: last !== after})) {
           const events = page.slice(0, left)
           last = events.at(-1)!.position
           left -= events.length
@@ -207,11 +218,7 @@ export const openEventStoreDbLog = async ({
         if (last === before) return
       } catch (error) {
         if (failures === 0) until = performance.now() + timeoutMs
-        const pauseMs = backoff(failures++)
-        if (signal.aborted || performance.now() + pauseMs >= until) {
-          throw new LogUnavailable('EventStoreDB did not read on', {cause: error})
-        }
-        await pause(pauseMs, undefined, {signal}).catch(() => {})
+        await beforeAnother('read on', error, {failures: failures++, until, signal})
       }
     }
   }
@@ -290,7 +297,7 @@ export const openEventStoreDbLog = async ({
             if (!found || (lastId && found.id !== lastId)) throw new HistoryChanged(`not the event that was at ${last}`)
             lastId = found.id
           }
-          for await (const events of follow({all: last ?? 'start', prefix}, {after: last, signal: ending})) {
+          for await (const events of follow({all: last ?? 'start', prefix}, ending)) {
             yield events.map(toRecord)
             const end = events.at(-1)!
             last = end.position
@@ -314,8 +321,8 @@ export const openEventStoreDbLog = async ({
         'tell its head',
         async () => {
           // However many events of others come after ours.
-          const newest: PageReading & FollowReading = {all: 'end', prefix, backwards: true, count: 1}
-          for await (const [event] of follow(newest, {after: null, signal: closing.signal})) return event!.position
+          const newest: FollowReading = {all: 'end', prefix, backwards: true, count: 1}
+          for await (const [event] of follow(newest, closing.signal)) return event!.position
           closing.signal.throwIfAborted()
           return null
         },

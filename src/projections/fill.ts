@@ -59,7 +59,7 @@ const fillInBatches = async (
       if (isWritten) onProgress(count, position)
       return isWritten
     })
-    // It is awaited by the next write; until then nobody else may hear of it.
+    // It is awaited by a later write; until then nobody else may hear of it.
     written.catch(() => {})
     return true
   }

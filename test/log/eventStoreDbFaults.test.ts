@@ -366,13 +366,7 @@ describe('openEventStoreDbLog', () => {
         if (filter) asked++
         return filter ? new Promise(() => {}) : true
       }
-      server.answerAppend = () => {
-        throw failure(status.NOT_FOUND, 'Leader info available', {
-          exception: 'not-leader',
-          'leader-endpoint-host': '127.0.0.1',
-          'leader-endpoint-port': String(leader.port),
-        })
-      }
+      server.answerAppend = leadTo(leader)
       const answers = Promise.all([all(log.readAll()), log.head()])
       await until(() => asked === 2)
       expect(await log.append('b', [event()], 'none')).toMatchObject({ok: true})
@@ -433,13 +427,7 @@ describe('openEventStoreDbLog', () => {
   describe('with several nodes', () => {
     it('goes to the leader that a follower names, and from one that is gone to another node', async () => {
       const leader = await startEventStoreServer(server.events)
-      const notLeader = () => {
-        throw failure(status.NOT_FOUND, 'Leader info available', {
-          exception: 'not-leader',
-          'leader-endpoint-host': '127.0.0.1',
-          'leader-endpoint-port': String(leader.port),
-        })
-      }
+      const notLeader = leadTo(leader)
       const {records} = collect()
       server.add('ours.a', {n: 0})
       await until(() => records.length === 1)
@@ -623,6 +611,17 @@ const all = async <T>(items: AsyncIterable<T | T[]>): Promise<T[]> => {
   for await (const item of items) list.push(...(Array.isArray(item) ? item : [item]))
   return list
 }
+
+/** What a follower answers. */
+const leadTo =
+  ({port}: EventStoreServer) =>
+  (): never => {
+    throw failure(status.NOT_FOUND, 'Leader info available', {
+      exception: 'not-leader',
+      'leader-endpoint-host': '127.0.0.1',
+      'leader-endpoint-port': String(port),
+    })
+  }
 
 const rest = async (reading: AsyncIterator<unknown>): Promise<void> => {
   while (!(await reading.next()).done);
