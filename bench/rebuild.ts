@@ -26,7 +26,7 @@ import {tables} from '../src/projections/tables.ts'
 import {chatStream, postStream, roomStream} from '../src/streams/streams.ts'
 import {feedingBy} from './feeding.ts'
 import {SECRETS} from './place.ts'
-import {people, register as registerAll} from './world.ts'
+import {people, register as registerAll, settle} from './world.ts'
 
 /**
  * How fast read tables are made again: `projections rebuild --all` as an operator runs it, beside a bare COPY of the same
@@ -200,13 +200,6 @@ const withClient = async <T>(url: string, work: (client: Client) => Promise<T>):
     await client.end()
   }
 }
-
-/** What PostgreSQL would do by and by, beside what is measured next. */
-const settle = (url: string): Promise<void> =>
-  withClient(url, async (client) => {
-    await client.query('VACUUM ANALYZE')
-    await client.query('CHECKPOINT')
-  })
 
 /** The tables as a server makes them at its first start: what is measured is made beside them. */
 const catchUp = async (foundation: Foundation): Promise<void> => {

@@ -41,7 +41,11 @@ export const fillWorld = async (url: string, tell: (world: World) => Promise<voi
   } finally {
     await foundation.close()
   }
-  // What autovacuum would have done by and by.
+  await settle(url)
+}
+
+/** What PostgreSQL would do by and by, beside what is measured next. */
+export const settle = async (url: string): Promise<void> => {
   const client = new Client({connectionString: url})
   await client.connect()
   await client.query('VACUUM ANALYZE')

@@ -9,6 +9,7 @@ import {PROOF_DDL} from '../../src/proof/tiles.ts'
 import {verifyLog} from '../../src/proof/verifyLog.ts'
 import {type Bench, type Figure, inTurn, judge, type Row} from '../harness.ts'
 import {onServerCore} from '../place.ts'
+import {settle} from '../world.ts'
 
 const LEAVES_OUT =
   'starting the process and connecting; a database on another machine, where reading costs more and hashing does not; EventStoreDB.'
@@ -33,9 +34,8 @@ const fill = (events: number) => async (url: string) => {
         'command', 'sendMessage', 'correlationId', gen_random_uuid(), 'causationId', NULL)
     FROM generate_series(1, ${events - 1}) n;
     UPDATE log.head SET position = ${events}`)
-  await client.query('VACUUM ANALYZE')
-  await client.query('CHECKPOINT')
   await client.end()
+  await settle(url)
 }
 
 const read = async (log: EventLog): Promise<number> => {
